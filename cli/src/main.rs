@@ -1,1 +1,4 @@
-fn main(){}
+//! wherry
+mod format;
+mod template;
+fn main() {}
