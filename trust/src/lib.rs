@@ -1,1 +1,25 @@
-//! trust
+//! Content trust: keys, TUF metadata, policy and verdicts.
+//!
+//! This crate knows no registry, no disk and no clock: metadata come in and go out as bytes, `now`
+//! is an argument, and what was trusted before is handed in and handed back.
+//!
+//! - [`key`]: ed25519 keys, encrypted key files, signers.
+//! - [`tuf`]: The Update Framework, client and repository side.
+//! - [`artifact`]: how a repository's metadata are packed beside its images in a registry.
+//! - [`Policy`], [`judge`]: whether an image may get a name or start, and why not.
+//! - [`Verified`]: the proof that it may, made in one file only.
+
+pub mod error;
+pub mod key;
+pub mod limits;
+pub mod tuf;
+
+mod json;
+mod scheme;
+mod secret;
+mod threshold;
+
+pub use error::{Error, Result};
+pub use json::JsonError;
+pub use secret::Secret;
+pub use threshold::{Tally, threshold};

@@ -1,0 +1,23 @@
+//! The Update Framework: schema, client workflow, repository side.
+//!
+//! Clause numbers beside the code are those of the specification, version 1.0.33.
+
+mod delegation;
+mod drive;
+mod name;
+mod schema;
+mod search;
+mod signed;
+mod state;
+mod updater;
+
+pub use drive::{Fetch, FetchError, drive};
+pub use name::{MetadataFile, RoleName};
+pub use schema::{
+    DelegatedRole, Delegations, MetaFile, Role, RoleKeys, Root, Snapshot, SuccinctRoles,
+    TargetFile, Targets, Timestamp,
+};
+pub use search::FoundTarget;
+pub use signed::{Signature, Signed};
+pub use state::{Change, TrustedState};
+pub use updater::{Freshness, Limits, Request, Response, Updater};
