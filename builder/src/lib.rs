@@ -1,3 +1,18 @@
 //! Building images: Dockerfile to instructions to a graph to layers, without a daemon.
+//!
+//! Text goes through [`frontend::parse`], then [`lower::lower`] makes a [`graph::Graph`]; steps run through ports.
+//! Nothing here reads the environment or a clock, opens a socket or starts a process.
+
+pub mod chmod;
+pub mod context;
+pub mod error;
 pub mod frontend;
+pub mod graph;
 pub mod limits;
+pub mod lower;
+pub mod paths;
+pub mod ports;
+pub mod request;
+
+pub use error::{Error, PortError, Result};
+pub use request::{BuildRequest, BuildResult, BuiltImage, Cancel};

@@ -1,0 +1,480 @@
+//! Instructions that make a layer: RUN, COPY, ADD, WORKDIR.
+
+use super::metadata::with_shell;
+use super::stage::{StageState, Step};
+use super::{Lowering, globals};
+use crate::chmod::ModeChange;
+use crate::error::Result;
+use crate::frontend::{Copy, Form, Heredoc, Mount, MountKind, Network, Run};
+use crate::graph::{CopyFrom, CopyItem, CopyOp, HistoryOrigin, Op, RunMount, RunOp, WorkdirOp};
+use crate::paths;
+
+impl Lowering<'_> {
+    pub(super) fn run(&mut self, state: &mut StageState, step: &Step<'_>, run: &Run) -> Result<()> {
+        let command = self.run_command(state, step, run)?;
+        let mut mounts = command.script.into_iter().collect::<Vec<_>>();
+        for flag in &run.mounts {
+            let mount = self.mount(state, step, &flag.value, &mounts)?;
+            mounts.push(mount);
+        }
+        let name = self.step_name(state, step, &command.summary);
+        let network =
+            if run.network == Network::Default { self.options.network } else { run.network };
+        let op = RunOp {
+            args: command.args.clone(),
+            env: state.env.clone(),
+            proxy_env: self.proxy_env(state),
+            cwd: if state.config.config.working_dir.is_empty() {
+                "/".to_owned()
+            } else {
+                state.config.config.working_dir.clone()
+            },
+            user: state.config.config.user.clone(),
+            network,
+            security: run.security,
+            mounts,
+            platform: state.platform.clone(),
+        };
+        let id = self.push(state, step, Op::Run(Box::new(op)), name);
+        let text = format!("RUN {} # buildkit", run_text(state, &command.args));
+        state.commit(text, HistoryOrigin::Step(id));
+        Ok(())
+    }
+
+    /// The argument vector, with here-documents put where they belong.
+    fn run_command(&self, state: &StageState, step: &Step<'_>, run: &Run) -> Result<RunCommand> {
+        let mut text = run.command.args.join(" ");
+        let mut command =
+            RunCommand { args: run.command.args.clone(), script: None, summary: String::new() };
+        if let [first, ..] = run.heredocs.as_slice() {
+            if run.command.form != Form::Shell {
+                return Err(
+                    self.error(step.span, "a heredoc cannot be used with the exec form of RUN")
+                );
+            }
+            if Heredoc::parse_opening(text.trim()).is_some() {
+                let body = first.body();
+                command.summary = format!(" ({})", summary(&first.content));
+                if body.starts_with("#!") {
+                    // The script is a file of its own, run by what its first line names.
+                    let target = format!("/dev/pipes/{}", first.name);
+                    text.clone_from(&target);
+                    command.script = Some(RunMount::Inline { target, content: body });
+                } else {
+                    text = body;
+                }
+            } else {
+                // Several, or a command in front: the shell gets them back as they were written.
+                for heredoc in &run.heredocs {
+                    text.push('\n');
+                    text.push_str(&heredoc.content);
+                    text.push_str(&heredoc.name);
+                }
+            }
+        }
+        if run.command.form == Form::Shell {
+            command.args = with_shell(state, &text);
+        }
+        Ok(command)
+    }
+
+    /// Proxy arguments, in both cases, unless an ARG or ENV already put them in.
+    fn proxy_env(&self, state: &StageState) -> Vec<(String, String)> {
+        let mut env = Vec::new();
+        for (name, value) in
+            self.options.build_args.iter().filter(|(name, _)| globals::is_proxy(name))
+        {
+            for spelling in [name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
+                if globals::get(&state.env, &spelling).is_none() {
+                    globals::set(&mut env, &spelling, value);
+                }
+            }
+        }
+        env
+    }
+
+    fn mount(
+        &mut self,
+        state: &StageState,
+        step: &Step<'_>,
+        value: &str,
+        before: &[RunMount],
+    ) -> Result<RunMount> {
+        let lexer = self.lexer();
+        let expand = |v: &str| lexer.word(v, &state.env).map_err(|e| e.to_string());
+        let mount = Mount::parse(value, &expand)
+            .map_err(|e| self.file.diagnostic(step.span, e.message).maybe_hint(e.hint))?;
+        let cwd = state.config.config.working_dir.clone();
+        let target = mount.target.as_deref().map(|t| paths::absolute(&cwd, t));
+        if target.as_deref() == Some("/") {
+            return Err(self.error(step.span, "invalid mount target \"/\""));
+        }
+        let owner = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+        let own = |target: Option<String>| target.unwrap_or_default();
+        Ok(match mount.kind {
+            MountKind::Bind => {
+                let from = self.mount_source(state, step, mount.from.as_deref())?;
+                let source = paths::from_root(mount.source.as_deref().unwrap_or_default());
+                RunMount::Bind {
+                    target: own(target),
+                    from,
+                    source,
+                    writable: mount.read_only == Some(false),
+                }
+            }
+            MountKind::Cache => {
+                let seed = match mount.from.as_deref() {
+                    None => None,
+                    from => Some((
+                        self.mount_source(state, step, from)?,
+                        paths::from_root(mount.source.as_deref().unwrap_or_default()),
+                    )),
+                };
+                let id = mount
+                    .id
+                    .clone()
+                    .unwrap_or_else(|| paths::clean(mount.target.as_deref().unwrap_or_default()));
+                let namespace = self
+                    .options
+                    .build_args
+                    .get("BUILDKIT_CACHE_MOUNT_NS")
+                    .map_or("", String::as_str);
+                RunMount::Cache {
+                    target: own(target),
+                    id: format!("{namespace}/{id}"),
+                    sharing: mount.sharing,
+                    seed,
+                    mode: mount.mode,
+                    owner: (mount.uid.is_some() || mount.gid.is_some()).then_some(owner),
+                    read_only: mount.read_only == Some(true),
+                }
+            }
+            MountKind::Tmpfs => RunMount::Tmpfs { target: own(target), size: mount.size },
+            MountKind::Secret => {
+                let id = mount
+                    .id
+                    .clone()
+                    .or_else(|| {
+                        target.as_deref().and_then(|t| t.rsplit('/').next()).map(str::to_owned)
+                    })
+                    .or_else(|| mount.env.clone());
+                let id = id.unwrap_or_default();
+                let target =
+                    target.or_else(|| mount.env.is_none().then(|| format!("/run/secrets/{id}")));
+                RunMount::Secret {
+                    id,
+                    target,
+                    env: mount.env.clone(),
+                    required: mount.required,
+                    mode: mount.mode.unwrap_or(0o400),
+                    owner,
+                }
+            }
+            MountKind::Ssh => {
+                let number = before.iter().filter(|m| matches!(m, RunMount::Ssh { .. })).count();
+                RunMount::Ssh {
+                    id: mount.id.clone().unwrap_or_else(|| "default".to_owned()),
+                    target: target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}")),
+                    required: mount.required,
+                    mode: mount.mode.unwrap_or(0o600),
+                    owner,
+                }
+            }
+        })
+    }
+
+    fn mount_source(
+        &mut self,
+        state: &StageState,
+        step: &Step<'_>,
+        from: Option<&str>,
+    ) -> Result<CopyFrom> {
+        match from {
+            None => Ok(CopyFrom::Context),
+            Some(name) => self.copy_source(name, false, state.index, step.span, &state.platform),
+        }
+    }
+
+    pub(super) fn workdir(
+        &mut self,
+        state: &mut StageState,
+        step: &Step<'_>,
+        path: &str,
+    ) -> Result<()> {
+        let path = self.word(state, step, path)?;
+        if !state.workdir_set && !path.starts_with('/') {
+            self.findings.push(crate::graph::Finding {
+                rule: "WorkdirRelativePath",
+                message: format!("Relative workdir {path:?} can have unexpected results if the base image changes"),
+                span: step.span,
+            });
+        }
+        state.workdir_set = true;
+        let path = paths::absolute(&state.config.config.working_dir, &path);
+        state.config.config.working_dir.clone_from(&path);
+        let text = format!("WORKDIR {path}");
+        let name = self.step_name(state, step, "");
+        if path == "/" {
+            state.commit(text, HistoryOrigin::Metadata);
+            return Ok(());
+        }
+        let user = state.config.config.user.clone();
+        let id = self.push(state, step, Op::Workdir(WorkdirOp { path, user }), name);
+        state.commit(text, HistoryOrigin::Step(id));
+        Ok(())
+    }
+
+    pub(super) fn copy(
+        &mut self,
+        state: &mut StageState,
+        step: &Step<'_>,
+        copy: &Copy,
+    ) -> Result<()> {
+        let is_add = step.node.instruction.keyword() == "ADD";
+        let from = match &copy.from {
+            None => CopyFrom::Context,
+            Some(name) if name.contains('$') => {
+                return Err(self
+                    .file
+                    .diagnostic(step.span, "variable expansion is not supported for --from")
+                    .hint("define a new stage with FROM using an ARG from the global scope, and copy from that")
+                    .into());
+            }
+            Some(name) => self.copy_source(name, true, state.index, step.span, &state.platform)?,
+        };
+        let words = CopyWords {
+            sources: copy
+                .sources
+                .iter()
+                .map(|s| self.word(state, step, s))
+                .collect::<Result<_>>()?,
+            destination: self.word(state, step, &copy.destination)?,
+            chown: copy
+                .chown
+                .as_deref()
+                .map(|w| self.word(state, step, w))
+                .transpose()?
+                .filter(|w| !w.is_empty()),
+            chmod: copy
+                .chmod
+                .as_deref()
+                .map(|w| self.word(state, step, w))
+                .transpose()?
+                .filter(|w| !w.is_empty()),
+            checksum: copy.checksum.as_deref().map(|w| self.word(state, step, w)).transpose()?,
+        };
+        let exclude =
+            copy.exclude.iter().map(|w| self.word(state, step, w)).collect::<Result<Vec<_>>>()?;
+        crate::context::ignore::Patterns::new(&exclude)
+            .map_err(|e| self.error(step.span, e.to_string()))?;
+        let mut items = Vec::new();
+        for source in &words.sources {
+            items.push(self.item(step, source, copy, words.checksum.as_deref(), is_add)?);
+        }
+        if words.checksum.is_some()
+            && (items.len() != 1
+                || !matches!(items[0], CopyItem::Url { .. } | CopyItem::Git { .. }))
+        {
+            let message = if items.len() == 1 {
+                "checksum requires HTTP(S) or Git sources"
+            } else {
+                "checksum can't be specified for multiple sources"
+            };
+            return Err(self.error(step.span, message));
+        }
+        for file in &copy.inline {
+            let content = if file.expand {
+                self.lexer()
+                    .ignore_quotes()
+                    .word(&file.content, &state.env)
+                    .map_err(|e| self.error(step.span, e.to_string()))?
+            } else {
+                file.content.clone()
+            };
+            items.push(CopyItem::Inline { name: file.name.clone(), content });
+        }
+        let chmod = words
+            .chmod
+            .as_deref()
+            .map(ModeChange::parse)
+            .transpose()
+            .map_err(|e| self.error(step.span, e))?;
+        let destination = paths::destination(&state.config.config.working_dir, &words.destination);
+        if items.len() > 1 && !destination.ends_with('/') {
+            let message = format!(
+                "when using {} with more than one source file, the destination must be a directory and end with a /",
+                step.node.instruction.keyword()
+            );
+            return Err(self.error(step.span, message));
+        }
+        let name = self.step_name(state, step, "");
+        let text = copy_text(is_add, copy, &words);
+        let op = CopyOp {
+            from,
+            items,
+            destination,
+            chown: words.chown,
+            chmod,
+            link: copy.link,
+            parents: copy.parents,
+            exclude,
+        };
+        let id = self.push(state, step, Op::Copy(Box::new(op)), name);
+        state.commit(text, HistoryOrigin::Step(id));
+        Ok(())
+    }
+
+    fn item(
+        &self,
+        step: &Step<'_>,
+        source: &str,
+        copy: &Copy,
+        checksum: Option<&str>,
+        is_add: bool,
+    ) -> Result<CopyItem> {
+        let is_git = is_git_source(source);
+        let is_url = source.starts_with("http://") || source.starts_with("https://");
+        if (is_git || is_url) && !is_add {
+            let what = if is_git {
+                "source can't be a git ref for COPY"
+            } else {
+                "source can't be a URL for COPY"
+            };
+            return Err(self.file.diagnostic(step.span, what).hint("use ADD").into());
+        }
+        if is_git {
+            return Ok(git_item(source, copy, checksum));
+        }
+        if is_url {
+            let checksum = checksum
+                .map(str::parse)
+                .transpose()
+                .map_err(|e: oci::DigestError| self.error(step.span, e.to_string()))?;
+            return Ok(CopyItem::Url {
+                url: source.to_owned(),
+                file_name: url_file_name(source),
+                checksum,
+                unpack: copy.unpack == Some(true),
+            });
+        }
+        let unpack = copy.unpack.unwrap_or(is_add);
+        if !copy.parents {
+            return Ok(CopyItem::Path { path: paths::from_root(source), pattern: None, unpack });
+        }
+        // The pivot `/./` says from where parents are kept.
+        let (root, pattern) =
+            source.split_once("/./").map_or(("", source), |(root, rest)| (root, rest));
+        Ok(CopyItem::Path {
+            path: paths::from_root(root),
+            pattern: Some(paths::from_root(pattern)),
+            unpack,
+        })
+    }
+}
+
+struct RunCommand {
+    args: Vec<String>,
+    script: Option<RunMount>,
+    summary: String,
+}
+
+struct CopyWords {
+    sources: Vec<String>,
+    destination: String,
+    chown: Option<String>,
+    chmod: Option<String>,
+    checksum: Option<String>,
+}
+
+/// `|1 V=2 /bin/sh -c make`.
+fn run_text(state: &StageState, args: &[String]) -> String {
+    let values: Vec<String> = state
+        .args
+        .iter()
+        .map(|(name, value)| {
+            let value = globals::get(&state.env, name).or(value.as_deref()).unwrap_or_default();
+            format!("{name}={value}")
+        })
+        .collect();
+    let counted = if values.is_empty() {
+        String::new()
+    } else {
+        format!("|{} {} ", values.len(), values.join(" "))
+    };
+    counted + &args.join(" ")
+}
+
+/// `COPY --chown=1 a b /x # buildkit`: the words as they expanded, no `--from`.
+fn copy_text(is_add: bool, copy: &Copy, words: &CopyWords) -> String {
+    let mut text = String::from(if is_add { "ADD" } else { "COPY" });
+    if copy.parents {
+        text.push_str(" --parents");
+    }
+    for (flag, value) in [("chown", &words.chown), ("chmod", &words.chmod)] {
+        if let Some(value) = value {
+            text.push_str(&format!(" --{flag}={value}"));
+        }
+    }
+    words
+        .sources
+        .iter()
+        .for_each(|source| text.push_str(&format!(" {}", without_credentials(source))));
+    copy.inline.iter().for_each(|file| text.push_str(&format!(" <<{}", file.name)));
+    text + " " + &words.destination + " # buildkit"
+}
+
+/// The first line of a here-document, with dots when there are more.
+fn summary(content: &str) -> String {
+    let trimmed = content.trim();
+    let first = trimmed.lines().next().unwrap_or_default();
+    if trimmed.lines().count() > 1 { format!("{first}...") } else { first.to_owned() }
+}
+
+/// An address without what stands between `//` and `@`.
+pub(crate) fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let host_end = rest.find('/').unwrap_or(rest.len());
+    match rest[..host_end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+fn is_git_source(source: &str) -> bool {
+    let base = source.split('#').next().unwrap_or(source);
+    let base = base.split('?').next().unwrap_or(base);
+    source.starts_with("git://")
+        || source.starts_with("ssh://")
+        || (source.starts_with("git@") && source.contains(':'))
+        || ((source.starts_with("http://") || source.starts_with("https://"))
+            && base.ends_with(".git"))
+}
+
+/// `https://host/x.git#branch:folder`.
+fn git_item(source: &str, copy: &Copy, checksum: Option<&str>) -> CopyItem {
+    let (remote, fragment) = source.split_once('#').unwrap_or((source, ""));
+    let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    CopyItem::Git {
+        remote: remote.to_owned(),
+        reference: some(reference),
+        subdir: some(subdir),
+        keep_git_dir: copy.keep_git_dir == Some(true),
+        checksum: checksum.map(str::to_owned),
+    }
+}
+
+/// The last element of an address's path.
+fn url_file_name(url: &str) -> String {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = path.split(['?', '#']).next().unwrap_or(path);
+    let name = path
+        .split_once('/')
+        .and_then(|(_, p)| p.trim_end_matches('/').rsplit('/').next())
+        .unwrap_or_default();
+    if name.is_empty() || name == "." || name == ".." {
+        "__unnamed__".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
