@@ -14,6 +14,7 @@ mod lease;
 pub mod limits;
 mod lock;
 mod names;
+mod snapshot;
 mod staging;
 pub mod tar;
 
@@ -22,10 +23,17 @@ use std::path::{Path, PathBuf};
 pub use content::{Blob, Content, Ingest, IngestStart, Writer};
 pub use disk::{Disk, Fault};
 pub use error::{Error, ErrorKind, LayerError, Result};
-pub use layer::LayerId;
+pub use layer::{
+    Dialect, Diff, DiffOptions, DiffRecord, Found, GZIP_LEVEL, Layer, LayerBlob, LayerId,
+    LayerRecord, Layers, Stack, Unpack, ZSTD_LEVEL, detect,
+};
 pub use layout::FORMAT;
 pub use lease::{Item, Lease};
 pub use names::{Displaced, Name, Named, Names};
+pub use snapshot::{
+    Access, Changes, Driver, Mounts, Native, Overlay, Persistence, SnapshotKey, SnapshotRecord,
+    Snapshotter, unmount,
+};
 
 use layout::Layout;
 
@@ -66,6 +74,21 @@ impl Store {
     /// A lease for a running operation; `purpose` is shown to who looks into the folder.
     pub fn lease(&self, purpose: &str) -> Result<Lease> {
         Lease::create(self.layout(), self.disk(), purpose)
+    }
+
+    /// The unpacked layers.
+    pub fn layers(&self) -> Layers {
+        Layers::new(self.content.clone())
+    }
+
+    /// The snapshots, by the best driver that this system has.
+    pub fn snapshots(&self) -> Box<dyn Snapshotter> {
+        self.snapshots_by(Driver::Detect)
+    }
+
+    /// The snapshots by a given driver.
+    pub fn snapshots_by(&self, driver: Driver) -> Box<dyn Snapshotter> {
+        snapshot::open(driver, self.layers())
     }
 
     fn layout(&self) -> &Layout {

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 pub use ingest::{Ingest, IngestStart};
 pub use writer::Writer;
+pub(crate) use writer::into_io;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result, at};
@@ -129,6 +130,12 @@ impl Content {
         writer.commit(descriptor)
     }
 
+    /// Takes over a file of this root that holds the whole blob `digest`, already verified by
+    /// whoever wrote it: the registry's uploads last longer than a [`Writer`].
+    pub fn adopt(&self, file: &File, path: &std::path::Path, digest: &Digest) -> Result<()> {
+        writer::publish(self, file, path, digest)
+    }
+
     /// Stores a document under its own descriptor.
     pub fn put_raw<T: Document>(&self, raw: &Raw<T>) -> Result<Descriptor> {
         let descriptor = raw.descriptor();
@@ -228,4 +235,22 @@ impl Seek for Blob {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
         self.file.seek(position)
     }
+}
+
+/// The digests that name the entries of a folder; other names are not ours.
+pub(crate) fn digests_in(dir: &std::path::Path, algorithm: Algorithm) -> Result<Vec<Digest>> {
+    let mut digests = Vec::new();
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(digests),
+        other => other.map_err(at("list", dir))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(at("list", dir))?.file_name();
+        if let Some(digest) =
+            name.to_str().and_then(|hex| format!("{algorithm}:{hex}").parse().ok())
+        {
+            digests.push(digest);
+        }
+    }
+    Ok(digests)
 }

@@ -1,8 +1,38 @@
 //! Layers: tar in, tar out, and the folders between.
 
-use std::fmt;
+mod compress;
+mod decode;
+pub(crate) mod diff;
+mod extract;
+pub(crate) mod inode;
+pub(crate) mod path;
+mod pipe;
+pub(crate) mod record;
+mod settle;
+mod stack;
+mod unpack;
 
-use oci::{ChainId, Digest};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use oci::{ChainId, Compression, Descriptor, Digest};
+
+pub use compress::{GZIP_LEVEL, ZSTD_LEVEL};
+pub use decode::detect;
+pub use diff::{Dialect, Diff, DiffOptions};
+pub use record::{DiffRecord, LayerRecord};
+pub use stack::{Found, Stack};
+pub use unpack::{LayerBlob, Unpack};
+
+pub(crate) use decode::decoder;
+
+use crate::content::Content;
+use crate::disk::Disk;
+use crate::error::{Error, Result, at};
+use crate::layout::Layout;
+use crate::limits::STACK_DEPTH_MAX;
+use crate::staging::Staging;
 
 /// The id of an unpacked layer: an image's chain id up to it, or whatever digest a builder
 /// keys its steps by.
@@ -37,5 +67,228 @@ impl fmt::Display for LayerId {
 impl fmt::Debug for LayerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// An unpacked layer.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    id: LayerId,
+    fs: PathBuf,
+    record: LayerRecord,
+}
+
+impl Layer {
+    /// Its id.
+    pub fn id(&self) -> &LayerId {
+        &self.id
+    }
+
+    /// Its folder, in overlay form.
+    pub fn fs(&self) -> &PathBuf {
+        &self.fs
+    }
+
+    /// The layer below.
+    pub fn parent(&self) -> Option<LayerId> {
+        self.record.parent.clone().map(LayerId::from)
+    }
+
+    /// The digest of the uncompressed content, where it is known.
+    pub fn diff_id(&self) -> Option<&Digest> {
+        self.record.diff_id.as_ref()
+    }
+
+    /// Bytes of all its regular files.
+    pub fn bytes(&self) -> u64 {
+        self.record.bytes
+    }
+}
+
+/// The unpacked layers of a store.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    content: Content,
+}
+
+impl Layers {
+    pub(crate) fn new(content: Content) -> Self {
+        Self { content }
+    }
+
+    /// An unpacked layer. One that was condemned by the collector but not yet removed comes
+    /// back to life.
+    pub fn get(&self, id: &LayerId) -> Result<Option<Layer>> {
+        let (path, tombstone) = (self.layout().layer(id), self.layout().dead_layer(id));
+        for _ in 0..4 {
+            if let Some(record) = record::read::<LayerRecord>(&path.join("layer.json"))? {
+                let holder = match &record.same_as {
+                    Some(other) => self.layout().layer(&LayerId::from(other.clone())),
+                    None => path.clone(),
+                };
+                self.revive_holder(&record)?;
+                return Ok(Some(Layer { id: id.clone(), fs: holder.join("fs"), record }));
+            }
+            match std::fs::rename(&tombstone, &path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("revive", &path, error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// A layer may use another's folder: looking at it brings that one back too.
+    fn revive_holder(&self, record: &LayerRecord) -> Result<()> {
+        if let Some(other) = &record.same_as {
+            let other = LayerId::from(other.clone());
+            if self.get(&other)?.is_none() {
+                return Err(Error::NoSuchLayer { id: other.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    /// A layer that must be there.
+    pub fn require(&self, id: &LayerId) -> Result<Layer> {
+        self.get(id)?.ok_or_else(|| Error::NoSuchLayer { id: id.to_string() })
+    }
+
+    /// A layer and all below it, topmost first.
+    pub fn chain(&self, top: Option<&LayerId>) -> Result<Vec<Layer>> {
+        let mut chain: Vec<Layer> = Vec::new();
+        let mut next = top.cloned();
+        while let Some(id) = next {
+            let layer = self.require(&id)?;
+            if chain.len() >= STACK_DEPTH_MAX {
+                let reason = "its parents are too many or a cycle".to_owned();
+                return Err(Error::Record { path: self.layout().layer(&id), reason });
+            }
+            next = layer.parent();
+            chain.push(layer);
+        }
+        Ok(chain)
+    }
+
+    /// A layer and all below it as one tree.
+    pub fn stack(&self, top: Option<&LayerId>) -> Result<Stack> {
+        let chain = self.chain(top)?;
+        Ok(Stack::new(chain.into_iter().map(|layer| layer.fs).collect()))
+    }
+
+    /// Every unpacked layer.
+    pub fn list(&self) -> Result<Vec<LayerId>> {
+        let mut ids = Vec::new();
+        for algorithm in [oci::Algorithm::Sha256, oci::Algorithm::Sha512] {
+            ids.extend(crate::content::digests_in(&self.layout().layers(algorithm), algorithm)?);
+        }
+        Ok(ids.into_iter().map(LayerId::from).collect())
+    }
+
+    /// Makes `id` known as a layer whose folder is that of `holder`: a step's result under
+    /// the chain id that it turned out to have.
+    pub fn alias(
+        &self,
+        id: &LayerId,
+        holder: &LayerId,
+        parent: Option<&LayerId>,
+        diff_id: &Digest,
+    ) -> Result<()> {
+        if id == holder || self.get(id)?.is_some() {
+            return Ok(());
+        }
+        let layer = self.require(holder)?;
+        let same_as = layer.record.same_as.clone().unwrap_or_else(|| holder.digest().clone());
+        let record = LayerRecord {
+            parent: parent.map(|id| id.digest().clone()),
+            diff_id: Some(diff_id.clone()),
+            same_as: Some(same_as),
+            bytes: layer.bytes(),
+        };
+        let staging = self.staging()?;
+        let path = staging.path().join("layer");
+        self.disk().create_dir(&path)?;
+        self.publish(&path, id, &record)
+    }
+
+    /// What is known of a layer's content.
+    pub fn diff_record(&self, diff_id: &Digest) -> Result<Option<DiffRecord>> {
+        record::read(&self.layout().diff_record(diff_id))
+    }
+
+    /// A blob in the store that holds this content with this compression, so that it need not
+    /// be made again.
+    pub fn blob_of(
+        &self,
+        diff_id: &Digest,
+        compression: Compression,
+    ) -> Result<Option<Descriptor>> {
+        let Some(record) = self.diff_record(diff_id)? else { return Ok(None) };
+        for blob in record.blobs {
+            let fits = blob.media_type().layer_compression() == Some(compression);
+            if fits && self.content.rely(blob.digest())? == Some(blob.size()) {
+                return Ok(Some(blob));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Remembers that `blob` holds the content `diff_id`. What two processes write at once is
+    /// one or the other: the record only saves work.
+    pub(crate) fn remember(&self, diff_id: &Digest, bytes: u64, blob: &Descriptor) -> Result<()> {
+        let before = self.diff_record(diff_id)?.unwrap_or_default();
+        let mut record = DiffRecord { bytes, blobs: before.blobs.clone() };
+        if !record.blobs.iter().any(|known| known.digest() == blob.digest()) {
+            record.blobs.push(blob.bare());
+        }
+        match record == before {
+            true => Ok(()),
+            false => record::write(self.disk(), &self.layout().diff_record(diff_id), &record),
+        }
+    }
+
+    /// Gives a finished folder its name. Another process may have been faster.
+    pub(crate) fn publish(&self, from: &PathBuf, id: &LayerId, record: &LayerRecord) -> Result<()> {
+        record::write_staged(self.disk(), &from.join("layer.json"), record)?;
+        self.rename_in(from, id)
+    }
+
+    pub(crate) fn rename_in(&self, from: &PathBuf, id: &LayerId) -> Result<()> {
+        match self.disk().rename(from, &self.layout().layer(id)) {
+            Err(Error::Io { source, .. })
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                ) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn staging(&self) -> Result<Staging> {
+        Staging::create(&self.layout().staging(), self.disk())
+    }
+
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        self.content.layout()
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        self.content.disk()
+    }
+
+    /// The folder that an overlay needs at the bottom where there is no layer.
+    pub(crate) fn empty(&self) -> Result<PathBuf> {
+        let path = self.layout().root().join("layers/empty");
+        match path.try_exists().map_err(at("read", &path))? {
+            true => Ok(path),
+            false => self.disk().create_dir_all(&path).map(|()| path),
+        }
     }
 }

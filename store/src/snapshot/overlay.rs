@@ -1,0 +1,102 @@
+//! Snapshots as overlay mounts: the layers are shared, the changes are one directory.
+
+use std::path::Path;
+
+use oci::Digest;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::{
+    Access, Changes, Mounts, SnapshotKey, SnapshotRecord, Snapshotter, create, home, publish,
+};
+use crate::error::{Result, at};
+use crate::layer::inode::Attributes;
+use crate::layer::{LayerId, Layers};
+
+/// The overlay driver.
+#[derive(Debug)]
+pub struct Overlay {
+    layers: Layers,
+}
+
+impl Overlay {
+    pub(super) fn new(layers: Layers) -> Self {
+        Self { layers }
+    }
+
+    /// In a merged tree the upper directory decides how the root looks.
+    fn fill(&self, fresh: &Path, parent: Option<&LayerId>) -> Result<()> {
+        for name in ["upper", "work"] {
+            self.layers.disk().create_dir(&fresh.join(name))?;
+        }
+        let upper = fresh.join("upper");
+        let stack = self.layers.stack(parent)?;
+        let Some(root) = stack.root().map_err(at("read", &upper))? else { return Ok(()) };
+        let copy = || {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = openat(CWD, &upper, flags, Mode::empty())?;
+            let attributes = Attributes::of(root.path(), root.stat())?;
+            attributes.apply(&dir)?;
+            attributes.apply_time(&dir)
+        };
+        copy().map_err(at("set attributes of", &upper))
+    }
+}
+
+impl Snapshotter for Overlay {
+    fn name(&self) -> &'static str {
+        "overlay2"
+    }
+
+    fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    fn create(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<&LayerId>,
+        access: Access,
+    ) -> Result<Mounts> {
+        let record = SnapshotRecord {
+            driver: self.name().to_owned(),
+            parent: parent.map(|id| id.digest().clone()),
+            access,
+        };
+        create(&self.layers, key, &record, |fresh| self.fill(fresh, parent))?;
+        self.mounts(key)
+    }
+
+    fn mounts(&self, key: &SnapshotKey) -> Result<Mounts> {
+        let record = self.record(key)?;
+        let home = home(&self.layers, key);
+        let stack = self.layers.stack(record.parent.map(LayerId::from).as_ref())?;
+        let mut lower = stack.layers().to_vec();
+        let upper = match record.access {
+            Access::Writable => Some((home.join("upper"), home.join("work"))),
+            Access::View => None,
+        };
+        // Overlay wants one folder below an upper one, and two where there is none.
+        let least = if upper.is_some() { 1 } else { 2 };
+        if lower.is_empty() && upper.is_none() {
+            return Ok(Mounts::Bind { source: self.layers.empty()?, access: Access::View });
+        }
+        if lower.len() < least {
+            lower.push(self.layers.empty()?);
+        }
+        Ok(Mounts::Overlay { lower, upper })
+    }
+
+    fn changes(&self, key: &SnapshotKey) -> Result<Changes> {
+        self.record(key)?;
+        Ok(Changes { folder: home(&self.layers, key).join("upper"), _staging: None })
+    }
+
+    fn commit(&self, key: &SnapshotKey, id: &LayerId, diff_id: Option<&Digest>) -> Result<()> {
+        let record = self.record(key)?;
+        if self.layers.get(id)?.is_none() {
+            let upper = home(&self.layers, key).join("upper");
+            publish(&self.layers, &upper, record.parent, id, diff_id)?;
+        }
+        self.remove(key)
+    }
+}
