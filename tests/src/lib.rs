@@ -11,6 +11,7 @@ pub mod chaos;
 pub mod crash;
 pub mod fixture;
 pub mod http;
+pub mod inspect;
 pub mod leak;
 pub mod need;
 pub mod peer;
