@@ -2,42 +2,56 @@
 
 use std::collections::BTreeSet;
 
-use crate::key::PublicKey;
+use crate::key::{KeyId, PublicKey};
 use crate::limits::SIGNATURES_MAX;
 
 /// How many distinct keys signed, and how many had to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// Distinct keys needed.
     pub needed: u64,
-    /// Distinct keys with a valid signature.
-    pub valid: u64,
+    /// The distinct keys with a valid signature, by the id computed from each.
+    pub keys: Vec<KeyId>,
 }
 
 impl Tally {
+    /// Distinct keys with a valid signature.
+    pub fn valid(&self) -> u64 {
+        self.keys.len() as u64
+    }
+
     /// True if enough distinct keys signed; a threshold of zero is never met.
-    pub fn is_met(self) -> bool {
-        self.needed >= 1 && self.valid >= self.needed
+    pub fn is_met(&self) -> bool {
+        self.needed >= 1 && self.valid() >= self.needed
     }
 }
 
-/// Counts the distinct *keys* (not key ids, not signatures) with a valid signature over `message`.
+/// A signature that may count.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// A key that may sign.
+    pub key: &'a PublicKey,
+    /// What was signed.
+    pub message: &'a [u8],
+    /// The signature.
+    pub signature: &'a [u8],
+}
+
+/// Counts the distinct *keys* (not key ids, not signatures) with a valid signature.
 ///
 /// A bad signature beside enough good ones is harmless (TUF 4.2.1): keys are being rotated. The same
 /// key under two ids, and two signatures of one key, count once (CVE-2026-6966).
-pub fn threshold<'a>(
-    needed: u64,
-    message: &[u8],
-    candidates: impl IntoIterator<Item = (&'a PublicKey, &'a [u8])>,
-) -> Tally {
+pub fn threshold<'a>(needed: u64, candidates: impl IntoIterator<Item = Candidate<'a>>) -> Tally {
     let mut signed: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for (key, signature) in candidates.into_iter().take(SIGNATURES_MAX) {
+    let mut keys = Vec::new();
+    for Candidate { key, message, signature } in candidates.into_iter().take(SIGNATURES_MAX) {
         let Some(identity) = key.identity() else { continue };
         if !signed.contains(&identity) && key.verifies(message, signature) {
             signed.insert(identity);
+            keys.push(key.id());
         }
     }
-    Tally { needed, valid: signed.len() as u64 }
+    Tally { needed, keys }
 }
 
 #[cfg(test)]
@@ -78,8 +92,10 @@ mod tests {
             ),
         ];
         for (name, needed, candidates, valid, met) in table {
-            let tally = threshold(*needed, message, candidates.iter().copied());
-            assert_eq!((tally.valid, tally.is_met()), (*valid, *met), "{name}");
+            let candidates =
+                candidates.iter().map(|(key, signature)| Candidate { key, message, signature });
+            let tally = threshold(*needed, candidates);
+            assert_eq!((tally.valid(), tally.is_met()), (*valid, *met), "{name}");
         }
     }
 }

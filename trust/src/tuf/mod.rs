@@ -4,7 +4,9 @@
 
 mod delegation;
 mod drive;
+mod interop;
 mod name;
+mod repository;
 mod schema;
 mod search;
 mod signed;
@@ -13,6 +15,10 @@ mod updater;
 
 pub use drive::{Fetch, FetchError, drive};
 pub use name::{MetadataFile, RoleName};
+pub use repository::{
+    Commit, Creation, Lifetimes, MetadataFiles, Repository, RoleSetup, RotateRole, Tag,
+};
+pub(crate) use repository::{RELEASES, bound_repository, digest_of, tags_of, target_path};
 pub use schema::{
     DelegatedRole, Delegations, MetaFile, Role, RoleKeys, Root, Snapshot, SuccinctRoles,
     TargetFile, Targets, Timestamp,

@@ -333,6 +333,21 @@ impl Targets {
         }
         self.delegations.as_ref().map_or(Ok(()), Delegations::check)
     }
+
+    /// The signers: the delegated roles `targets/<name>` but `targets/releases`, with their keys.
+    pub fn signers(&self) -> Vec<(String, Vec<KeyId>)> {
+        let roles = self.delegations.as_ref().and_then(|delegations| delegations.roles.as_deref());
+        let named = roles.unwrap_or_default().iter().filter_map(|role| {
+            let name = role.name.strip_prefix("targets/").filter(|name| *name != "releases")?;
+            Some((name.to_owned(), role.keys.keyids.clone()))
+        });
+        named.collect()
+    }
+
+    /// The names of the signers.
+    pub(crate) fn signer_names(&self) -> Vec<String> {
+        self.signers().into_iter().map(|(name, _)| name).collect()
+    }
 }
 
 impl Delegations {

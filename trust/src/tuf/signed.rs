@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::schema::Role;
 use crate::key::{KeyId, KeyTable, PublicKey, Signer};
-use crate::threshold::{Tally, threshold};
+use crate::threshold::{Candidate, Tally, threshold};
 use crate::{Error, Result, json};
 
 /// One signature in metadata.
@@ -97,7 +97,11 @@ impl<T: Role> Signed<T> {
                 Some((keys.get(&signature.keyid)?, hex::decode(&signature.sig).ok()?))
             })
             .collect();
-        threshold(needed, &self.canonical, decoded.iter().map(|(key, sig)| (*key, sig.as_slice())))
+        let message = self.canonical.as_slice();
+        threshold(
+            needed,
+            decoded.iter().map(|(key, signature)| Candidate { key, message, signature }),
+        )
     }
 
     /// Fails unless the delegator's threshold is met.
@@ -106,7 +110,7 @@ impl<T: Role> Signed<T> {
         if tally.is_met() {
             return Ok(());
         }
-        Err(Error::Threshold { role: role.to_owned(), needed, valid: tally.valid })
+        Err(Error::Threshold { role: role.to_owned(), needed, valid: tally.valid() })
     }
 }
 

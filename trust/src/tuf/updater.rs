@@ -218,11 +218,6 @@ impl Updater {
         self.roles.get(role).map(Signed::signed)
     }
 
-    /// A targets role with its signatures, if it was loaded.
-    pub(crate) fn signed_role(&self, role: &RoleName) -> Option<&Signed<Targets>> {
-        self.roles.get(role)
-    }
-
     /// When the first of the roles that every verdict rests on expires.
     pub fn expires(&self) -> Option<Time> {
         let mut first = self.root.expires.min(self.timestamp.as_ref()?.expires);

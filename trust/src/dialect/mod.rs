@@ -1,0 +1,4 @@
+//! Dialects of signatures and statements besides TUF.
+
+pub mod cosign;
+pub mod dsse;
