@@ -1,1 +1,120 @@
-//! engine
+//! The composition root: every port implemented, every room joined.
+//!
+//! The engine owns clocks, threads and the network runtime. It adapts and orders; rules are in
+//! the rooms below. Its API is synchronous and is called by the command line in its own process.
+
+mod clock;
+pub mod config;
+pub mod containers;
+pub mod doctor;
+mod error;
+pub mod images;
+mod network;
+mod ports;
+pub mod registries;
+pub mod trust;
+
+use store::Store;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind, Result};
+pub use {oci, registry, runtime, store};
+
+/// The words of content trust that the command line prints.
+pub use ::trust as trust_types;
+
+use containers::Containers;
+use images::Images;
+use network::Network;
+use registries::Registries;
+use trust::gate::Gate;
+use trust::keys::{Keys, PassphraseRequest, PassphraseSource};
+use trust::sign::Signing;
+
+/// One installation of Wherry, opened.
+pub struct Engine {
+    config: Config,
+    store: Store,
+    network: Network,
+    keys: Keys<'static>,
+}
+
+impl Engine {
+    /// Opens an installation. Folders are made when they are first written.
+    pub fn open(config: Config) -> Result<Self> {
+        Self::open_with(config, &NobodyToAsk)
+    }
+
+    /// The same, asking `passphrases` where the environment has none.
+    pub fn open_with(config: Config, passphrases: &'static dyn PassphraseSource) -> Result<Self> {
+        let store = Store::open(&config.root)?;
+        let network = Network::new(&config);
+        let keys = Keys::new(config.trust_dir(), passphrases);
+        Ok(Self { config, store, network, keys })
+    }
+
+    /// Where things are.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The images.
+    pub fn images(&self) -> Images<'_> {
+        Images { engine: self }
+    }
+
+    /// The containers.
+    pub fn containers(&self) -> Containers<'_> {
+        Containers { engine: self }
+    }
+
+    /// Registries: login, logout, serving one.
+    pub fn registries(&self) -> Registries<'_> {
+        Registries { engine: self }
+    }
+
+    /// The verbs that change trust data.
+    pub fn signing(&self) -> Signing<'_> {
+        Signing::new(self, &self.keys)
+    }
+
+    /// Judges a name without letting anything in.
+    pub fn verify(
+        &self,
+        reference: &oci::Reference,
+        at: trust::Where,
+    ) -> Result<trust::VerifyReport> {
+        trust::verify::verify(self, reference, at)
+    }
+
+    /// The keys of this user.
+    pub fn trust_keys(&self) -> &Keys<'static> {
+        &self.keys
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Gives back the space of what nothing names any more.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn gate(&self) -> Gate<'_> {
+        Gate::new(self)
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+}
+
+/// Refuses to ask: what a process without a terminal does.
+struct NobodyToAsk;
+
+impl PassphraseSource for NobodyToAsk {
+    fn passphrase(&self, _: &PassphraseRequest) -> std::result::Result<::trust::Secret, String> {
+        Err("nobody can be asked here".to_owned())
+    }
+}

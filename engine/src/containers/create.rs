@@ -1,0 +1,116 @@
+//! `create`: from an allowed image to a container that can be started.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use oci::{Descriptor, Platform, Reference};
+use runtime::{ContainerId, CreateRequest, RootFs, RunOptions};
+use store::{Image, Mounts, Name, SnapshotKey};
+
+use crate::Engine;
+use crate::error::{Error, Result};
+use crate::images::find::{self, Found};
+
+/// What to make a container of.
+#[derive(Clone, Debug)]
+pub struct CreateContainer {
+    /// The image as the user named it.
+    pub image: String,
+    /// Which platform of it.
+    pub platform: Option<Platform>,
+    /// `--name`.
+    pub name: Option<String>,
+    /// Everything else.
+    pub options: RunOptions,
+}
+
+/// The image of a container, allowed to start.
+struct Allowed {
+    image: Image,
+    text: String,
+}
+
+/// Makes a container. The image must be in the store.
+pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<ContainerId> {
+    let runtime = engine.containers().runtime()?;
+    let allowed = allow(engine, &request)?;
+    let lease = engine.store().lease("create")?;
+    lease.hold(allowed.image.root().digest())?;
+    engine.store().layers().unpack(&allowed.image.layers(), &lease)?;
+
+    let id = ContainerId::generate()?;
+    let key = SnapshotKey::from_str(&id.to_string())?;
+    let snapshots = engine.store().snapshots();
+    let mounts = snapshots.prepare(&key, allowed.image.top().as_ref())?;
+    let created = runtime.create(CreateRequest {
+        id: id.clone(),
+        name: request.name,
+        image: allowed.text,
+        image_id: allowed.image.id().to_string(),
+        image_config: allowed.image.config().config.clone(),
+        options: request.options,
+        rootfs: root_fs(mounts),
+        cleanup: vec![snapshot_folder(engine, &key)],
+    });
+    match created {
+        Ok(id) => Ok(id),
+        Err(error) => {
+            // Nothing of a container that was refused stays.
+            snapshots.remove(&key)?;
+            Err(error.into())
+        }
+    }
+}
+
+/// The image by what the user typed, after the gate.
+fn allow(engine: &Engine, request: &CreateContainer) -> Result<Allowed> {
+    let found = find::find(engine.store(), &request.image)?;
+    let target = found
+        .target()
+        .cloned()
+        .ok_or_else(|| Error::NoSuchImage { name: request.image.clone() })?;
+    judge(engine, &found, &target)?;
+    let image = find::open(engine.store(), &target, request.platform.as_ref())?;
+    Ok(Allowed { image, text: request.image.clone() })
+}
+
+/// An image is judged under the name it was asked for by; by id, any of its names will do.
+pub(crate) fn judge(engine: &Engine, found: &Found, target: &Descriptor) -> Result<()> {
+    let names: Vec<Reference> = match found {
+        Found::ByName(named) => named.name.as_ref().and_then(Name::reference).into_iter().collect(),
+        Found::ById(entries) => {
+            entries.iter().filter_map(|e| e.name.as_ref().and_then(Name::reference)).collect()
+        }
+    };
+    let nameless: Reference = "localhost/unnamed".parse::<Reference>()?;
+    let names = match names.is_empty() {
+        true => vec![nameless.with_digest(target.digest().clone())],
+        false => names,
+    };
+    let mut refusal = None;
+    for name in &names {
+        match engine.gate().judge_start(name, target) {
+            Ok(_) => return Ok(()),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    refusal.map_or(Ok(()), Err)
+}
+
+/// Where the store keeps a snapshot: whoever removes the container removes it.
+fn snapshot_folder(engine: &Engine, key: &SnapshotKey) -> PathBuf {
+    engine.store().root().join("snapshots").join(key.as_str())
+}
+
+fn root_fs(mounts: Mounts) -> RootFs {
+    match mounts {
+        Mounts::Overlay { lower, upper: Some((upper, work)) } => {
+            RootFs::Overlay { lowers: lower, upper, work }
+        }
+        // A prepared snapshot is writable; only the copying driver gives a plain folder.
+        Mounts::Overlay { lower, upper: None } => {
+            RootFs::Path { path: lower.into_iter().next().unwrap_or_default() }
+        }
+        Mounts::Bind { source, .. } => RootFs::Path { path: source },
+    }
+}

@@ -1,0 +1,89 @@
+//! Containers: an image of the store, a snapshot above it, and the runtime that runs it.
+
+pub mod create;
+
+use oci::Descriptor;
+use runtime::{AttachEnd, AttachOptions, ContainerId, Runtime, RuntimeConfig};
+
+use crate::Engine;
+use crate::error::{ErrorKind, Result};
+use crate::images::find;
+use crate::images::remove::User;
+
+pub use create::CreateContainer;
+
+/// The containers of one engine.
+#[derive(Clone, Copy)]
+pub struct Containers<'a> {
+    pub(crate) engine: &'a Engine,
+}
+
+impl Containers<'_> {
+    /// The runtime below, for what needs no image: stop, kill, logs, wait, exec and the like.
+    pub fn runtime(&self) -> Result<Runtime> {
+        let config = self.engine.config();
+        Ok(Runtime::open(RuntimeConfig {
+            state_dir: config.root.join("containers"),
+            run_dir: config.run_root.clone(),
+            self_exe: config.self_exe.clone(),
+        })?)
+    }
+
+    /// Makes a container of an image in the store.
+    pub fn create(&self, request: CreateContainer) -> Result<ContainerId> {
+        create::create(self.engine, request)
+    }
+
+    /// Starts a container, after its image passed the gate once more.
+    pub fn start(&self, id: &ContainerId) -> Result<()> {
+        self.judge_again(id)?;
+        Ok(self.runtime()?.start(id)?)
+    }
+
+    /// Starts a container attached, after its image passed the gate once more.
+    pub fn start_attached(&self, id: &ContainerId, attach: AttachOptions) -> Result<AttachEnd> {
+        self.judge_again(id)?;
+        Ok(self.runtime()?.start_attached(id, attach)?)
+    }
+
+    /// A name may have moved since the container was made: it is the container's own image
+    /// that is judged, by any name that it still has.
+    fn judge_again(&self, id: &ContainerId) -> Result<()> {
+        let container = self.runtime()?.get(id)?;
+        let found = match find::find(self.engine.store(), &container.record.image_id) {
+            Ok(found) => found,
+            // Removed by force: nothing is left that could be judged, so a policy refuses it.
+            Err(crate::Error::NoSuchImage { name }) => {
+                return self.engine.gate().judge_unknown("start", &name);
+            }
+            Err(error) => return Err(error),
+        };
+        let target: Option<Descriptor> = found.target().cloned();
+        target.map_or(Ok(()), |target| create::judge(self.engine, &found, &target))
+    }
+
+    /// Which images containers use.
+    pub(crate) fn image_users(&self) -> Result<Vec<User>> {
+        let containers = self.runtime()?.list()?;
+        Ok(containers
+            .into_iter()
+            .filter_map(|container| {
+                Some(User {
+                    image: container.record.image_id.parse().ok()?,
+                    container: container.record.id.to_string(),
+                    running: container.state.status.is_live(),
+                })
+            })
+            .collect())
+    }
+}
+
+/// Who can mend a failure of the runtime.
+pub(crate) fn kind_of(error: &runtime::Error) -> ErrorKind {
+    match error.kind() {
+        runtime::ErrorKind::Invalid | runtime::ErrorKind::Unsupported => ErrorKind::Invalid,
+        runtime::ErrorKind::NotFound => ErrorKind::NotFound,
+        runtime::ErrorKind::Conflict => ErrorKind::Conflict,
+        runtime::ErrorKind::System => ErrorKind::Internal,
+    }
+}

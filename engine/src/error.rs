@@ -1,0 +1,200 @@
+//! What the engine can fail of, and who can do something about it.
+
+use std::path::PathBuf;
+
+/// A result of the engine.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who can mend a failure. The command line makes its exit status of this (ADR 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request contradicts the state: a name in use, a container that runs.
+    Conflict,
+    /// Trust, credentials or rights refuse it.
+    Denied,
+    /// No space left.
+    Full,
+    /// A defect, or the machine failing in a way nobody foresaw.
+    Internal,
+    /// The request itself is wrong.
+    Invalid,
+    /// The object does not exist.
+    NotFound,
+    /// The other side cannot be reached now.
+    Unavailable,
+}
+
+/// A failure: the act and object in the message, the kind, the way out in hints.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The build failed.
+    #[error(transparent)]
+    Build(#[from] builder::Error),
+    /// More than one image starts with this id.
+    #[error("image id prefix {prefix} is ambiguous: it could be any of {candidates}")]
+    AmbiguousId {
+        /// What was typed.
+        prefix: String,
+        /// The candidates, short.
+        candidates: String,
+    },
+    /// A configuration or credential file cannot be used.
+    #[error("{file}: {reason}")]
+    Configuration {
+        /// The file, or the variable.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The request contradicts the state.
+    #[error("{0}")]
+    Conflict(String),
+    /// The policy refuses.
+    #[error("{act} {reference}: refused by policy: {reasons}")]
+    Denied {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        reference: String,
+        /// Why, for programs.
+        codes: Vec<&'static str>,
+        /// Why, for people.
+        reasons: String,
+    },
+    /// The request is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The repository has no trust data.
+    #[error("{act} {repository}: no trust data; `wherry trust init {repository}` makes them")]
+    NoTrustData {
+        /// What was tried.
+        act: String,
+        /// The repository.
+        repository: String,
+    },
+    /// The operating system refuses.
+    #[error("{act} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        act: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// What is to be pushed is not in the store.
+    #[error("An image does not exist locally with the tag: {reference}")]
+    NotHere {
+        /// The name.
+        reference: String,
+    },
+    /// No such image.
+    #[error("No such image: {name}")]
+    NoSuchImage {
+        /// What was asked for.
+        name: String,
+    },
+    /// Nothing of that name of any kind.
+    #[error("No such object: {name}")]
+    NoSuchObject {
+        /// What was asked for.
+        name: String,
+    },
+    /// An image name cannot be read.
+    #[error(transparent)]
+    Reference(#[from] oci::ReferenceError),
+    /// A registry failed.
+    #[error(transparent)]
+    Registry(#[from] registry_client::RegistryError),
+    /// The container runtime failed.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The registry server failed.
+    #[error(transparent)]
+    Server(#[from] registry::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A transfer failed.
+    #[error(transparent)]
+    Transfer(#[from] oci::TransferError),
+    /// Keys, metadata or a policy file are wrong.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
+}
+
+impl Error {
+    /// An error of the operating system.
+    pub(crate) fn io(act: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io { act, path: path.into(), source }
+    }
+
+    /// Who can mend it.
+    pub fn kind(&self) -> ErrorKind {
+        use oci::TransferErrorKind as Transfer;
+        match self {
+            Self::AmbiguousId { .. }
+            | Self::Invalid(_)
+            | Self::Reference(_)
+            | Self::Configuration { .. }
+            | Self::Build(_) => ErrorKind::Invalid,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Denied { .. } | Self::Trust(_) => ErrorKind::Denied,
+            Self::Io { source, .. } => of_io(source),
+            Self::NoSuchImage { .. }
+            | Self::NoSuchObject { .. }
+            | Self::NotHere { .. }
+            | Self::NoTrustData { .. } => ErrorKind::NotFound,
+            Self::Registry(error) => crate::network::kind_of(error),
+            Self::Runtime(error) => crate::containers::kind_of(error),
+            Self::Server(_) => ErrorKind::Unavailable,
+            Self::Store(error) => of_store(error),
+            Self::Transfer(error) => match error.kind() {
+                Transfer::Corrupt | Transfer::Other => ErrorKind::Internal,
+                Transfer::Denied => ErrorKind::Denied,
+                Transfer::Full => ErrorKind::Full,
+                Transfer::NotFound => ErrorKind::NotFound,
+                Transfer::Unavailable => ErrorKind::Unavailable,
+            },
+        }
+    }
+
+    /// What the user can do, one sentence a line; none where the message says it.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Denied { reference, .. } => {
+                vec![format!("`wherry verify {reference}` shows each requirement and its outcome")]
+            }
+            Self::NoSuchImage { name } => {
+                vec![format!("`wherry pull {name}` fetches it, `wherry images` lists what is here")]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn of_io(error: &std::io::Error) -> ErrorKind {
+    use std::io::ErrorKind as Io;
+    match error.kind() {
+        Io::NotFound => ErrorKind::NotFound,
+        Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Denied,
+        Io::StorageFull | Io::QuotaExceeded => ErrorKind::Full,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn of_store(error: &store::Error) -> ErrorKind {
+    use store::Error as Store;
+    match error {
+        Store::Busy { .. } | Store::SnapshotExists { .. } => ErrorKind::Conflict,
+        Store::Full { .. } => ErrorKind::Full,
+        Store::Io { source, .. } => of_io(source),
+        Store::NoPlatform { .. }
+        | Store::NoSuchName { .. }
+        | Store::NoSuchSnapshot { .. }
+        | Store::NotFound { .. } => ErrorKind::NotFound,
+        Store::InvalidName { .. } | Store::Archive { .. } => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
+    }
+}

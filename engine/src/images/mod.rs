@@ -1,0 +1,99 @@
+//! Images: what is in the store, how it gets there and how it leaves.
+
+pub(crate) mod admit;
+pub mod filter;
+pub mod find;
+pub mod import;
+pub mod list;
+pub mod pull;
+pub mod push;
+pub mod remove;
+
+use std::io::Read;
+use std::sync::Arc;
+
+use oci::{Digest, Platform, Reference};
+use serde_json::Value;
+
+use crate::Engine;
+use crate::error::{Error, Result};
+
+pub use filter::Filters;
+pub use find::Found;
+pub use import::ImportRequest;
+pub use list::{HistoryRow, Summary};
+pub use pull::{Freshness, PullEvent, PullProgress, PullRequest, Pulled, Quiet};
+pub use push::{LayerPush, PushEvent, PushProgress, PushRequest, Pushed};
+pub use remove::{Force, PruneScope, Removed};
+pub use store::Image;
+
+/// The images of one engine.
+#[derive(Clone, Copy)]
+pub struct Images<'a> {
+    pub(crate) engine: &'a Engine,
+}
+
+impl Images<'_> {
+    /// The rows of `images`.
+    pub fn list(&self, filters: &Filters) -> Result<Vec<Summary>> {
+        list::list(self.engine.store(), filters)
+    }
+
+    /// Finds an image by name, digest, id or a prefix of its id.
+    pub fn open(&self, text: &str, platform: Option<&Platform>) -> Result<Image> {
+        let found = find::find(self.engine.store(), text)?;
+        let target = found.target().ok_or_else(|| Error::NoSuchImage { name: text.to_owned() })?;
+        find::open(self.engine.store(), target, platform)
+    }
+
+    /// What `inspect` prints.
+    pub fn inspect(&self, text: &str) -> Result<Value> {
+        list::inspect(self.engine.store(), &self.open(text, None)?)
+    }
+
+    /// The rows of `history`, newest first.
+    pub fn history(&self, text: &str) -> Result<Vec<HistoryRow>> {
+        list::history(self.engine.store(), &self.open(text, None)?)
+    }
+
+    /// Pulls one image.
+    pub fn pull(&self, request: &PullRequest, progress: &dyn PullProgress) -> Result<Pulled> {
+        pull::pull(self.engine, request, progress)
+    }
+
+    /// All tags that the registry lists for a repository, in its order.
+    pub fn remote_tags(&self, repository: &oci::Repository) -> Result<Vec<String>> {
+        pull::tags(self.engine, repository)
+    }
+
+    /// Pushes one name.
+    pub fn push(&self, request: &PushRequest, progress: &Arc<dyn PushProgress>) -> Result<Pushed> {
+        push::push(self.engine, request, progress)
+    }
+
+    /// Gives an image one more name.
+    pub fn tag(&self, source: &str, name: &Reference) -> Result<()> {
+        import::tag(self.engine, source, name)
+    }
+
+    /// Makes an image of a tar stream.
+    pub fn import(&self, tar: impl Read + Send, request: &ImportRequest) -> Result<Digest> {
+        import::import(self.engine, tar, request)
+    }
+
+    /// Removes an image by what the user typed.
+    pub fn remove(&self, text: &str, force: Force) -> Result<Vec<Removed>> {
+        let users = self.engine.containers().image_users()?;
+        let removed = remove::remove(self.engine.store(), text, force, &users)?;
+        self.engine.sweep()?;
+        Ok(removed)
+    }
+
+    /// Removes all images of a scope that no container uses.
+    pub fn prune(&self, scope: PruneScope, filters: &Filters) -> Result<Vec<Removed>> {
+        let users = self.engine.containers().image_users()?;
+        let removed = remove::prune(self.engine.store(), scope, filters, &users)?;
+        self.engine.sweep()?;
+        Ok(removed)
+    }
+}

@@ -1,0 +1,284 @@
+//! The gate: one policy, one verdict, every way in.
+
+use jiff::Timestamp;
+use oci::{Descriptor, Reference};
+use trust::artifact::ArtifactSource;
+use trust::tuf::{Fetch, FetchError, Request};
+use trust::{
+    Evidence, Judgement, NotVerified, Origin, Policy, Subject, Verdict, Verified, danger, judge,
+};
+
+use super::metadata;
+use super::state::State;
+use crate::Engine;
+use crate::config::text_variable;
+use crate::error::{Error, Result};
+
+/// Judges images for one engine.
+pub(crate) struct Gate<'a> {
+    engine: &'a Engine,
+    state: State,
+}
+
+/// What `verify` found.
+#[derive(Clone, Debug)]
+pub struct VerifyReport {
+    /// The name.
+    pub reference: Reference,
+    /// What it resolves to.
+    pub descriptor: Descriptor,
+    /// The verdict with its reasons or proofs.
+    pub verdict: Verdict,
+}
+
+impl<'a> Gate<'a> {
+    pub(crate) fn new(engine: &'a Engine) -> Self {
+        Self { engine, state: State::new(&engine.config().root) }
+    }
+
+    /// Judges what a registry has under a name.
+    pub(crate) fn judge_remote(
+        &self,
+        act: &'static str,
+        reference: &Reference,
+        descriptor: Descriptor,
+    ) -> Result<Verified<Descriptor>> {
+        let policy = self.policy()?;
+        let judgement = self.with_registry(&policy, reference, &descriptor)?;
+        accept(act, &judgement)
+    }
+
+    /// Judges what came from elsewhere than a registry: an archive, a folder, this machine.
+    pub(crate) fn judge_local(
+        &self,
+        act: &'static str,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        origin: Origin,
+    ) -> Result<Verified<Descriptor>> {
+        let policy = self.policy()?;
+        accept(act, &self.offline(&policy, reference, descriptor, origin)?)
+    }
+
+    /// Judges an image of the store before a container of it starts: by the recorded verdict
+    /// where it still answers, else by the metadata trusted before, else by the registry.
+    pub(crate) fn judge_start(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<Verified<Descriptor>> {
+        let policy = self.policy()?;
+        let now = crate::clock::now();
+        if let Some(record) = self.state.verdict(reference)?
+            && let Ok(verified) = record.recheck(&policy, reference, descriptor, now)
+        {
+            return Ok(verified);
+        }
+        let local = self.offline(&policy, reference, descriptor, Origin::Elsewhere)?;
+        let judgement = match local.verdict() {
+            Verdict::Denied { .. } if !policy.pins(reference.repository()).is_empty() => {
+                self.with_registry(&policy, reference, descriptor)?
+            }
+            _ => local,
+        };
+        let verified = accept("run", &judgement)?;
+        self.record(reference, &verified)?;
+        Ok(verified)
+    }
+
+    /// Judges what is not in the store any more: only where there is no policy may it start.
+    pub(crate) fn judge_unknown(&self, act: &'static str, image: &str) -> Result<()> {
+        if *self.policy()?.digest() == *Policy::none().digest() {
+            return Ok(());
+        }
+        Err(Error::Denied {
+            act,
+            reference: image.to_owned(),
+            codes: vec!["unsigned"],
+            reasons: "its image is not in the store any more, so nothing proves it".to_owned(),
+        })
+    }
+
+    /// Judges without accepting: what `verify` prints.
+    pub(crate) fn report(
+        &self,
+        reference: &Reference,
+        descriptor: Descriptor,
+    ) -> Result<VerifyReport> {
+        let policy = self.policy()?;
+        let judgement = self.with_registry(&policy, reference, &descriptor)?;
+        let verdict = judgement.verdict().clone();
+        Ok(VerifyReport { reference: reference.clone(), descriptor, verdict })
+    }
+
+    /// Keeps a verdict for later starts. Without a policy there is nothing to keep.
+    pub(crate) fn record(
+        &self,
+        reference: &Reference,
+        verified: &Verified<Descriptor>,
+    ) -> Result<()> {
+        if *self.policy()?.digest() == *Policy::none().digest() {
+            return Ok(());
+        }
+        self.state.record(reference, verified.record())
+    }
+
+    /// The policy that applies: the file's, else what `DOCKER_CONTENT_TRUST` asks for, else none.
+    /// A file that cannot be read denies everything by being an error.
+    pub(crate) fn policy(&self) -> Result<Policy> {
+        let path = self.engine.config().policy_path();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return self.default_policy(),
+            Err(e) => return Err(Error::io("read policy", path, e)),
+        };
+        let folder = path.parent().map(std::path::Path::to_path_buf).unwrap_or_default();
+        Policy::parse(&text, &mut |name| std::fs::read(folder.join(name))).map_err(|error| {
+            Error::Configuration { file: path.display().to_string(), reason: error.to_string() }
+        })
+    }
+
+    fn default_policy(&self) -> Result<Policy> {
+        if let Some(named) = &self.engine.config().policy {
+            return Err(Error::Configuration {
+                file: named.display().to_string(),
+                reason: "the policy file that WHERRY_POLICY or --policy names does not exist"
+                    .to_owned(),
+            });
+        }
+        if content_trust_asked(text_variable("DOCKER_CONTENT_TRUST").as_deref()) {
+            return Ok(Policy::content_trust(self.engine.trust_keys().roots()?));
+        }
+        Ok(Policy::none())
+    }
+
+    fn offline(
+        &self,
+        policy: &Policy,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        origin: Origin,
+    ) -> Result<Judgement> {
+        let subject = Subject { reference, descriptor, origin };
+        let mut evidence = self.with_states(policy, reference, Evidence::none())?;
+        self.decide(policy, subject, &mut evidence)
+    }
+
+    /// Judges with the trust artifact that stands beside the image, where the policy asks for one.
+    fn with_registry(
+        &self,
+        policy: &Policy,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<Judgement> {
+        let subject = Subject { reference, descriptor, origin: Origin::Elsewhere };
+        if policy.pins(reference.repository()).is_empty() {
+            return self.decide(policy, subject, &mut Evidence::none());
+        }
+        match metadata::fetch_pointer(self.engine, reference.repository()) {
+            Ok(Some(artifact)) => {
+                let mut blob =
+                    |wanted: &Descriptor| metadata::fetch_blob(self.engine, reference, wanted);
+                let mut source = ArtifactSource { artifact: &artifact, blob: &mut blob };
+                let evidence = Evidence::none().with_tuf(&mut source);
+                let mut evidence = self.with_states(policy, reference, evidence)?;
+                self.decide(policy, subject, &mut evidence)
+            }
+            // No trust data, and a registry that does not answer, are judged by what is known.
+            Ok(None) => self.offline(policy, reference, descriptor, Origin::Elsewhere),
+            Err(error) => {
+                let mut source = Unreachable(error.to_string());
+                let evidence = Evidence::none().with_tuf(&mut source);
+                let mut evidence = self.with_states(policy, reference, evidence)?;
+                self.decide(policy, subject, &mut evidence)
+            }
+        }
+    }
+
+    fn with_states<'e>(
+        &self,
+        policy: &Policy,
+        reference: &Reference,
+        mut evidence: Evidence<'e>,
+    ) -> Result<Evidence<'e>> {
+        for pin in policy.pins(reference.repository()) {
+            let state = self.state.trusted(reference.repository(), &pin.id())?;
+            evidence = evidence.with_state(pin, state);
+        }
+        Ok(evidence)
+    }
+
+    /// Decides, and keeps what was learnt whatever the verdict is.
+    fn decide(
+        &self,
+        policy: &Policy,
+        subject: Subject<'_>,
+        evidence: &mut Evidence<'_>,
+    ) -> Result<Judgement> {
+        let now: Timestamp = crate::clock::now();
+        let judgement = judge(policy, subject, evidence, now);
+        for update in judgement.state_updates() {
+            self.state.keep(subject.reference.repository(), update)?;
+        }
+        Ok(judgement)
+    }
+}
+
+/// The proof, or the refusal with its reasons. What the policy accepts without proof passes
+/// through the one door that is named for it.
+fn accept(act: &'static str, judgement: &Judgement) -> Result<Verified<Descriptor>> {
+    for reason in judgement.verdict().reasons() {
+        if judgement.verdict().is_accepted() {
+            tracing::warn!(image = %judgement.reference().familiar(), "accepted with a warning: {reason}");
+        }
+    }
+    danger::accept_unsigned(judgement).map_err(|refused| Error::Denied {
+        act,
+        reference: judgement.reference().familiar(),
+        codes: refused.reasons().iter().map(trust::Reason::code).collect(),
+        reasons: match refused {
+            NotVerified::Denied { reasons, .. } | NotVerified::Waived { reasons, .. } => {
+                reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            }
+        },
+    })
+}
+
+/// Docker's reading: any value that is not a parseable "false" turns it on.
+fn content_trust_asked(value: Option<&str>) -> bool {
+    match value {
+        None => false,
+        Some(text) => !matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False"),
+    }
+}
+
+/// Trust data that exist but cannot be had now.
+struct Unreachable(String);
+
+impl Fetch for Unreachable {
+    fn fetch(&mut self, _: &Request) -> Result<Option<Vec<u8>>, FetchError> {
+        Err(self.0.clone().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers: TRU-47
+    #[test]
+    fn only_a_parseable_false_turns_content_trust_off() {
+        let table = [
+            (None, false),
+            (Some("1"), true),
+            (Some("yes"), true),
+            (Some("on"), true),
+            (Some("0"), false),
+            (Some("false"), false),
+            (Some("F"), false),
+        ];
+        for (value, expected) in table {
+            assert_eq!(content_trust_asked(value), expected, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Content trust: the gate that names pass, and the verbs that sign.
+
+pub(crate) mod gate;
+pub mod keys;
+pub(crate) mod metadata;
+pub mod sign;
+mod state;
+pub mod verify;
+
+pub use gate::VerifyReport;
+pub use keys::{PassphraseRequest, PassphraseSource};
+pub use sign::Signed;
+pub use verify::Where;
+
+/// A repository as one file name.
+fn file_name(text: &str) -> String {
+    text.replace('%', "%25").replace('/', "%2F")
+}
