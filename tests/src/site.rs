@@ -181,6 +181,7 @@ impl Site {
             .env("RUST_BACKTRACE", "1")
             .env("WHERRY_ROOT", self.root())
             .env("WHERRY_RUN_ROOT", self.dir.path().join("run"))
+            .env("WHERRY_CONFIG_DIR", self.dir.path().join("config"))
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 

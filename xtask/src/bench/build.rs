@@ -236,7 +236,7 @@ impl Numbers {
 
     fn word(&mut self) -> String {
         let n = self.next();
-        let end = if n % 9 == 0 { '\n' } else { ' ' };
+        let end = if n.is_multiple_of(9) { '\n' } else { ' ' };
         let letters = (0..3 + n % 8).map(|i| char::from(b'a' + ((n >> (i * 5 + 4)) % 19) as u8));
         letters.chain(std::iter::once(end)).collect()
     }

@@ -26,12 +26,14 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 fn is_target(path: &Path) -> bool {
     let parts: Vec<_> = path.components().map(|c| c.as_os_str().to_string_lossy()).collect();
     let parts: Vec<&str> = parts.iter().map(|p| p.as_ref()).collect();
-    match parts.as_slice() {
-        [_, "build.rs"] | [_, "src", "lib.rs" | "main.rs"] | [_, "src", "bin", _] => true,
-        [_, "tests" | "benches" | "examples" | "fuzz_targets", _] => true,
-        [_, "tests" | "benches" | "examples", _, "main.rs"] => true,
-        _ => false,
-    }
+    matches!(
+        parts.as_slice(),
+        [_, "build.rs"]
+            | [_, "src", "lib.rs" | "main.rs"]
+            | [_, "src", "bin", _]
+            | [_, "tests" | "benches" | "examples" | "fuzz_targets", _]
+            | [_, "tests" | "benches" | "examples", _, "main.rs"]
+    )
 }
 
 /// Follows `mod name;` from a file. `root` files and `mod.rs` look beside themselves, others in a folder of their name.

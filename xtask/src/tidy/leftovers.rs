@@ -22,10 +22,9 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 fn problem(line: &str) -> Option<String> {
-    if let Some(mark) = MARKS.iter().find(|mark| has_word(line, mark)) {
-        if !names_a_home(line) {
-            return Some(format!("'{mark}' without an ADR or an issue number"));
-        }
+    let mark = MARKS.iter().find(|mark| has_word(line, mark));
+    if let Some(mark) = mark.filter(|_| !names_a_home(line)) {
+        return Some(format!("'{mark}' without an ADR or an issue number"));
     }
     let path = MACHINE_PATHS.iter().find(|path| line.contains(**path))?;
     Some(format!("'{path}' is a path of somebody's machine"))
