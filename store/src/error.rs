@@ -97,6 +97,26 @@ pub enum Error {
         /// Why.
         source: Box<LayerError>,
     },
+    /// An image whose manifest and config disagree.
+    #[error(
+        "image {digest} has {layers} layers and {diff_ids} layer ids in its config: it cannot be unpacked"
+    )]
+    LayersDiffer {
+        /// The manifest.
+        digest: Digest,
+        /// How many layers the manifest lists.
+        layers: usize,
+        /// How many the config lists.
+        diff_ids: usize,
+    },
+    /// Something that is stored like an image and is none.
+    #[error("{digest} is not an image: it is {kind}")]
+    NotAnImage {
+        /// The manifest.
+        digest: Digest,
+        /// What it is.
+        kind: String,
+    },
     /// No platform of the index fits.
     #[error("no image for platform {wanted} in {digest}; it has {available}")]
     NoPlatform {
@@ -237,12 +257,14 @@ impl Error {
             Self::Archive { .. }
             | Self::Content(_)
             | Self::Document { .. }
+            | Self::LayersDiffer { .. }
             | Self::Layer { .. }
             | Self::Record { .. } => self.layer_kind(),
             Self::Full { .. } => ErrorKind::Full,
-            Self::Format { .. } | Self::InvalidName { .. } | Self::Unarchivable { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::Format { .. }
+            | Self::InvalidName { .. }
+            | Self::NotAnImage { .. }
+            | Self::Unarchivable { .. } => ErrorKind::Invalid,
             Self::Incomplete { .. }
             | Self::NoPlatform { .. }
             | Self::NotFound { .. }

@@ -5,9 +5,11 @@
 //! root and a crash frees what they held. The store knows no network and no clock: times are
 //! arguments.
 
+mod archive;
 mod content;
 mod disk;
 mod error;
+mod image;
 mod layer;
 mod layout;
 mod lease;
@@ -20,9 +22,11 @@ pub mod tar;
 
 use std::path::{Path, PathBuf};
 
+pub use archive::{Archives, Directory, Loaded, SaveFormat, Saved};
 pub use content::{Blob, Content, Ingest, IngestStart, Writer};
 pub use disk::{Disk, Fault};
 pub use error::{Error, ErrorKind, LayerError, Result};
+pub use image::{Freed, FreedLayer, HistoryLine, Image, Images, Variant};
 pub use layer::{
     Dialect, Diff, DiffOptions, DiffRecord, Found, GZIP_LEVEL, Layer, LayerBlob, LayerId,
     LayerRecord, Layers, Stack, Unpack, ZSTD_LEVEL, detect,
@@ -79,6 +83,16 @@ impl Store {
     /// The unpacked layers.
     pub fn layers(&self) -> Layers {
         Layers::new(self.content.clone())
+    }
+
+    /// The images, for reading.
+    pub fn images(&self) -> Images {
+        Images::new(self.content.clone(), self.layers())
+    }
+
+    /// Image archives and layouts, for `save` and `load`.
+    pub fn archives(&self) -> Archives {
+        Archives::new(self.clone())
     }
 
     /// The snapshots, by the best driver that this system has.

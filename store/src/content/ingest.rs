@@ -55,6 +55,11 @@ impl Ingest {
         self.verifier.seen()
     }
 
+    /// What was hashed so far: a transfer that goes on from here needs no second pass.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
     /// The blob to be.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor

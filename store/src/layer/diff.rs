@@ -128,6 +128,20 @@ impl Layers {
         self.write(options, |out| copy_tar(tar, out))
     }
 
+    /// Stores a compressed layer as it is, and finds out its diff id.
+    pub fn add_blob(&self, blob: impl Read + Send, media_type: MediaType) -> Result<Diff> {
+        let mut writer = self.content().writer(Algorithm::Sha256)?;
+        let mut hashing =
+            Hashing { inner: &mut io::sink(), hasher: Hasher::new(Algorithm::Sha256) };
+        let tee = Tee { inner: blob.take(u64::MAX), out: &mut writer };
+        let totals =
+            copy_tar(tee, &mut hashing).map_err(|error| from_io("read layer", self, error))?;
+        let diff_id = hashing.hasher.finish();
+        let descriptor = writer.commit_as(media_type)?;
+        self.remember(&diff_id, totals.bytes, &descriptor)?;
+        Ok(Diff { descriptor, diff_id, bytes: totals.bytes, entries: totals.entries })
+    }
+
     fn write(
         &self,
         options: &DiffOptions,
@@ -229,12 +243,12 @@ fn refuse_layer(error: LayerError) -> io::Error {
     into_io(Error::Archive { what: "the tar".to_owned(), reason: error.to_string() })
 }
 
-struct Tee<'a, R> {
+struct Tee<'a, R, W: ?Sized> {
     inner: io::Take<R>,
-    out: &'a mut dyn Write,
+    out: &'a mut W,
 }
 
-impl<R: Read> Read for Tee<'_, R> {
+impl<R: Read, W: Write + ?Sized> Read for Tee<'_, R, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.out.write_all(&buffer[..count])?;
