@@ -1,0 +1,17 @@
+//! The server over real connections, clause by clause. `clauses.toml` numbers the clauses of the
+//! distribution specification 1.1 and names the test that holds each.
+
+mod access;
+mod clauses;
+mod deletion;
+mod discovery;
+mod hostile;
+mod manifests;
+mod mounts;
+mod operations;
+mod pulls;
+mod pull_through;
+mod restart;
+mod site;
+mod tls;
+mod uploads;
