@@ -10,8 +10,11 @@ pub trait Clock: Send + Sync {
     /// Time since some fixed moment.
     fn now(&self) -> Duration;
 
-    /// Waits.
+    /// Waits before something is done again.
     async fn sleep(&self, wait: Duration);
+
+    /// Completes when work that begins now is overdue.
+    async fn overdue(&self, after: Duration);
 }
 
 /// The machine's monotonic clock.
@@ -34,5 +37,9 @@ impl Clock for SystemClock {
 
     async fn sleep(&self, wait: Duration) {
         tokio::time::sleep(wait).await;
+    }
+
+    async fn overdue(&self, after: Duration) {
+        tokio::time::sleep(after).await;
     }
 }

@@ -39,6 +39,12 @@ impl BlobContent for Bytes {
     }
 }
 
+/// Content of a source, which is opened again as often as an upload has to go back. To be made
+/// and used on a runtime's tasks; the source is read on its threads for blocking work.
+pub fn source_content(source: Arc<dyn Source>, descriptor: Descriptor) -> Box<dyn BlobContent> {
+    Box::new(PipedContent::of(source, descriptor))
+}
+
 /// Content behind pieces that a thread reads. What was given out is kept up to a window.
 pub(crate) struct PipedContent {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
@@ -58,7 +64,7 @@ impl PipedContent {
     }
 
     /// Content of a source, opened again as often as needed.
-    pub(crate) fn of(source: Arc<dyn Source>, descriptor: Descriptor) -> Self {
+    fn of(source: Arc<dyn Source>, descriptor: Descriptor) -> Self {
         let open = move || pump(source.clone(), descriptor.clone());
         Self {
             pieces: open(),

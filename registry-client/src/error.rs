@@ -482,7 +482,8 @@ impl Problem {
         }
     }
 
-    fn transfer_kind(&self) -> TransferErrorKind {
+    /// The kind that a caller who knows no registries tells apart.
+    pub fn transfer_kind(&self) -> TransferErrorKind {
         match self {
             Self::Status { answer } => kind_of_answer(answer),
             Self::Auth(error) if !error.is_temporary() => TransferErrorKind::Denied,
@@ -492,9 +493,21 @@ impl Problem {
             | Self::MediaTypeMismatch { .. }
             | Self::Schema1 => TransferErrorKind::Corrupt,
             Self::Transfer(error) => error.kind(),
+            Self::Content(error) => kind_of_content(error),
             problem if problem.is_temporary() => TransferErrorKind::Unavailable,
             _ => TransferErrorKind::Other,
         }
+    }
+}
+
+/// What our own side failed of: its reader may carry a verdict on the content.
+fn kind_of_content(error: &std::io::Error) -> TransferErrorKind {
+    match error.get_ref() {
+        Some(inner) if inner.is::<VerifyError>() => TransferErrorKind::Corrupt,
+        Some(inner) => inner
+            .downcast_ref::<TransferError>()
+            .map_or(TransferErrorKind::Other, TransferError::kind),
+        None => TransferErrorKind::Other,
     }
 }
 

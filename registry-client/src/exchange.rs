@@ -113,7 +113,7 @@ impl Exchange {
     ) -> Result<Answer, Problem> {
         let work = self.attempt_unbounded(endpoint, call);
         let Some(deadline) = endpoint.deadline else { return work.await };
-        let alarm = self.config.clock.sleep(deadline);
+        let alarm = self.config.clock.overdue(deadline);
         pin_mut!(work);
         match select(work, alarm).await {
             Either::Left((outcome, _)) => outcome,

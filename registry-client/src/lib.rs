@@ -33,7 +33,7 @@ pub use config::{
     BudgetConfig, ClientConfig, ClientIdentity, HostConfig, Mirror, MirrorCapabilities,
     NamespaceQuery, ProxyConfig, RetryPolicy, TlsConfig,
 };
-pub use content::{BlobContent, NotRewindable};
+pub use content::{BlobContent, NotRewindable, source_content};
 pub use credentials::{Anonymous, Credential, FixedKeychain, Keychain, KeychainError};
 pub use error::{
     Act, ConnectionFailure, ErrorAnswer, ErrorCode, ErrorDetail, Problem, RegistryError,

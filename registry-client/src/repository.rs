@@ -88,6 +88,13 @@ impl Repository {
         self
     }
 
+    /// The same repository whose tokens always allow writing, so that a push needs one token for
+    /// its questions and its uploads.
+    pub fn for_push(mut self) -> Self {
+        self.also = self.also.union(&ScopeSet::push(self.name.path()));
+        self
+    }
+
     /// The same repository whose tokens also allow reading these others, so that a whole push
     /// with mounts needs one token.
     pub fn with_mount_sources<'a>(

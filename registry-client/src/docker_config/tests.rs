@@ -154,7 +154,7 @@ fn a_helper_that_has_nothing_is_no_failure() {
     let answer = br#"{"ServerURL":"h","Username":"<token>","Secret":"t"}"#;
     let token = Credential::IdentityToken { username: None, token: Secret::new("t") };
     assert_eq!(parse_helper_output(HelperExit::Success, answer), Ok(Some(token)));
-    assert!(parse_helper_output(HelperExit::Success, b"[]").is_err());
+    assert!(parse_helper_output(HelperExit::Success, b"no JSON").is_err());
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Call {
         }
     }
 
-    pub(crate) fn to_url(mut self, url: Url) -> Self {
+    pub(crate) fn at_url(mut self, url: Url) -> Self {
         self.target = Target::Url(url);
         self
     }

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use oci::{Descriptor, Digest, Verifier};
+use oci::{Descriptor, Digest, Verifier, VerifyError};
 use url::Url;
 
 use super::Repository;
+use crate::auth::ScopeSet;
 use crate::budget::{Lane, Permit};
 use crate::error::{Act, ConnectionFailure, Problem, RegistryError};
 use crate::exchange::{Answer, Call, Endpoint, Need, Reading};
@@ -61,14 +62,17 @@ enum Ranges {
 impl Repository {
     /// The size of a blob, where the registry has it (end-2, HEAD).
     pub async fn stat_blob(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
-        match self.head_blob(digest).await {
+        match self.head_blob(digest, self.pull_scope().union(&self.also)).await {
             Ok(size) => Ok(size),
             Err(problem) => Err(self.blob_error(Act::StatBlob, digest, problem)),
         }
     }
 
-    pub(super) async fn head_blob(&self, digest: &Digest) -> Result<Option<u64>, Problem> {
-        let scopes = self.pull_scope().union(&self.also);
+    pub(super) async fn head_blob(
+        &self,
+        digest: &Digest,
+        scopes: ScopeSet,
+    ) -> Result<Option<u64>, Problem> {
         let call = self.call(Method::HEAD, &format!("blobs/{digest}"), scopes).accepts(&[200]);
         let endpoint = self.upstream().await?;
         match self.exchange.call(&endpoint, &call).await {
@@ -280,7 +284,7 @@ impl BlobStream {
                 exchange.call(&place.endpoint, &call).await?
             }
         };
-        match starts_at(&answer, offset, self.descriptor.size()) {
+        match starts_at(&answer, offset, &self.descriptor) {
             Ok(start) => opened(answer, offset - start),
             // Never append what may be from elsewhere: ask for the whole instead (DST-6).
             Err(_) if self.ranges == Ranges::Ask && offset > 0 => {
@@ -288,7 +292,7 @@ impl BlobStream {
                 drop(answer);
                 let call = self.get_call(place, offset)?;
                 let answer = exchange.call(&place.endpoint, &call).await?;
-                let start = starts_at(&answer, 0, self.descriptor.size())?;
+                let start = starts_at(&answer, 0, &self.descriptor)?;
                 opened(answer, offset - start)
             }
             Err(problem) => Err(problem),
@@ -308,7 +312,7 @@ impl BlobStream {
             call = call.with_header(RANGE, &format!("bytes={offset}-"))?;
         }
         Ok(match &place.url {
-            Some(url) => call.to_url(url.clone()),
+            Some(url) => call.at_url(url.clone()),
             None => call,
         })
     }
@@ -334,14 +338,16 @@ fn skipped(open: &mut Open, piece: Bytes) -> Bytes {
 }
 
 /// Where in the blob an answer's body starts. A 200 is the whole; a 206 must say what it is.
-fn starts_at(answer: &Answer, asked: u64, size: u64) -> Result<u64, Problem> {
+fn starts_at(answer: &Answer, asked: u64, descriptor: &Descriptor) -> Result<u64, Problem> {
+    let size = descriptor.size();
     if answer.status.as_u16() == 200 {
         let length =
             answer.header(CONTENT_LENGTH.as_str()).and_then(|text| text.parse::<u64>().ok());
         return match length {
-            Some(length) if length > size => Err(Problem::Protocol {
-                reason: format!("the registry promises {length} bytes of a blob of {size}"),
-            }),
+            Some(length) if length > size => Err(Problem::Verify(VerifyError::TooLong {
+                digest: descriptor.digest().clone(),
+                expected: size,
+            })),
             _ => Ok(0),
         };
     }

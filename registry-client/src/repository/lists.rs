@@ -53,7 +53,7 @@ impl Repository {
         let reading = Reading::Document { what: "tags list", bytes_max: TAGS_PAGE_BYTES_MAX };
         let call = self.call(Method::GET, "tags/list", self.pull_scope()).reads(reading);
         let call = match page {
-            Some(url) => call.to_url(url),
+            Some(url) => call.at_url(url),
             None => call.with_query("n", TAGS_PER_PAGE.to_string()),
         };
         let answer = self.exchange.call(endpoint, &call).await?;

@@ -95,7 +95,7 @@ impl Repository {
                 .reads(reading)
                 .with_header(http::header::ACCEPT, MediaType::OciIndex.as_str())?;
             call = match (next, &filter.artifact_type) {
-                (Some(url), _) => call.to_url(url),
+                (Some(url), _) => call.at_url(url),
                 (None, Some(wanted)) => call.with_query("artifactType", wanted),
                 (None, None) => call,
             };

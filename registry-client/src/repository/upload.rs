@@ -103,7 +103,7 @@ impl Repository {
         content: Box<dyn BlobContent>,
         mount_from: &[oci::Repository],
     ) -> Result<PushedBlob, Problem> {
-        if self.head_blob(descriptor.digest()).await?.is_some() {
+        if self.head_blob(descriptor.digest(), self.push_scope()).await?.is_some() {
             self.tell(descriptor, TransferEvent::AlreadyThere);
             return Ok(PushedBlob::AlreadyThere);
         }
@@ -294,7 +294,7 @@ impl Repository {
     }
 
     fn upload_call(&self, method: Method, session: &Session) -> Call {
-        self.call(method, "", self.push_scope()).to_url(session.location.clone()).on(Lane::Blob)
+        self.call(method, "", self.push_scope()).at_url(session.location.clone()).on(Lane::Blob)
     }
 
     /// After a failure: where to go on, or the failure itself.
@@ -332,7 +332,9 @@ impl Repository {
             }
             _ => {
                 // The session is gone. A lost answer to the closing PUT looks the same.
-                if session.closing && self.head_blob(descriptor.digest()).await?.is_some() {
+                if session.closing
+                    && self.head_blob(descriptor.digest(), self.push_scope()).await?.is_some()
+                {
                     return Ok(Recovered::Complete);
                 }
                 session.restart(self.begin(endpoint, descriptor).await?);

@@ -146,12 +146,16 @@ fn failure(host: &str, error: reqwest::Error) -> ConnectionFailure {
         return ConnectionFailure::Invalid { host, reason };
     }
     if error.is_connect() {
-        return match is_tls(&error) {
-            true => ConnectionFailure::Tls { host, reason },
-            false => ConnectionFailure::Connect { host, reason },
+        return match tls_error(&error) {
+            Some(_) => ConnectionFailure::Tls { host, reason },
+            None => ConnectionFailure::Connect { host, reason },
         };
     }
-    ConnectionFailure::Broken { host, reason }
+    // TLS 1.3 servers refuse a client's certificate only after the handshake.
+    match tls_error(&error) {
+        Some(rustls::Error::AlertReceived(_)) => ConnectionFailure::Tls { host, reason },
+        _ => ConnectionFailure::Broken { host, reason },
+    }
 }
 
 /// The deepest cause: the layers above it only repeat that a request failed.
@@ -167,16 +171,16 @@ fn innermost(error: &reqwest::Error) -> String {
     }
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn Error> = error.source();
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-            return true;
-        }
-        cause = error.source();
+/// The error of TLS at the bottom, if it is one. An `io::Error` hides its inner error from the
+/// chain of sources, and connectors wrap several of them.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
     }
-    false
+    let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+    inner
+        .and_then(|inner| tls_error(inner as &(dyn Error + 'static)))
+        .or_else(|| error.source().and_then(tls_error))
 }
 
 fn roots(tls: &TlsConfig) -> Result<Vec<Certificate>, Problem> {

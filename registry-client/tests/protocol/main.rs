@@ -1,0 +1,10 @@
+//! The client against a registry in the same process that can misbehave on cue.
+
+mod auth;
+mod blocking;
+mod lists;
+mod mirrors;
+mod pull;
+mod push;
+mod support;
+mod tls;
