@@ -1,6 +1,7 @@
 //! Images: what is in the store, how it gets there and how it leaves.
 
 pub(crate) mod admit;
+pub mod archive;
 pub mod filter;
 pub mod find;
 pub mod import;
@@ -9,7 +10,7 @@ pub mod pull;
 pub mod push;
 pub mod remove;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use oci::{Digest, Platform, Reference};
@@ -18,6 +19,7 @@ use serde_json::Value;
 use crate::Engine;
 use crate::error::{Error, Result};
 
+pub use archive::LoadedImage;
 pub use filter::Filters;
 pub use find::Found;
 pub use import::ImportRequest;
@@ -79,6 +81,21 @@ impl Images<'_> {
     /// Makes an image of a tar stream.
     pub fn import(&self, tar: impl Read + Send, request: &ImportRequest) -> Result<Digest> {
         import::import(self.engine, tar, request)
+    }
+
+    /// Writes images as one archive.
+    pub fn save(
+        &self,
+        texts: &[String],
+        format: store::SaveFormat,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        archive::save(self.engine, texts, format, out)
+    }
+
+    /// Reads an archive.
+    pub fn load(&self, input: impl Read + Send) -> Result<Vec<LoadedImage>> {
+        archive::load(self.engine, input)
     }
 
     /// Removes an image by what the user typed.

@@ -1,5 +1,8 @@
 //! The adapters: what the rooms below ask for, made of what the machine and the other rooms have.
 
 pub(crate) mod blob_reader;
+pub(crate) mod clock;
 pub(crate) mod file_content;
+pub(crate) mod image_source;
 pub(crate) mod keychain;
+pub(crate) mod worker;
