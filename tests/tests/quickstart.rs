@@ -39,7 +39,16 @@ fn the_commands_of_readme_work_on_a_clean_root() {
     }
     let blocks = blocks(&readme());
     assert!(blocks.len() >= 4, "README has its story in sh blocks");
-    let site = Site::new();
+    let mut site = Site::new();
+    // README calls cargo, which has its home in the user's.
+    let home = std::env::var("HOME").unwrap_or_default();
+    for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+        let place = std::env::var(name).unwrap_or_else(|_| format!("{home}/{folder}"));
+        site.set_env(name, &place);
+    }
+    let demo = site.path().join("demo").display().to_string();
+    std::fs::create_dir(&demo).expect("a folder");
+    site.set_env("DEMO", &demo);
     let root = xtask::shell::workspace_root();
     let [one, two, three] = free_ports();
     let mut script = String::from("set -eu\n");

@@ -34,6 +34,11 @@ pub const PACKAGES: &[Package] = &[
         reason: "the keys that the packages of the base images are checked with",
     },
     Package {
+        name: "curl",
+        program: "curl",
+        reason: "README fetches the application's page with it",
+    },
+    Package {
         name: "skopeo",
         program: "skopeo",
         reason: "peer: copies to and from our registry, reads our store as an OCI layout",
