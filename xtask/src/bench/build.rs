@@ -129,6 +129,8 @@ impl Bench<'_> {
         let policy = self.buildah.policy();
         self.buildah.command(&[
             "build",
+            "--runtime",
+            "runc",
             "--layers",
             "--pull-never",
             "--network",

@@ -106,7 +106,8 @@ impl Containers {
     pub(super) fn new(program: &'static str, disk: &Path) -> Result<Self> {
         let home = super::fresh(disk, program)?;
         let config = "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \"nproc=20000:20000\"]\n\
-                      [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+                      [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
+                      runtime = \"runc\"\n";
         fs::write(home.join("containers.conf"), config).context("write containers.conf")?;
         let policy = "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n";
         fs::write(home.join("policy.json"), policy).context("write policy.json")?;
