@@ -1,6 +1,7 @@
 //! Mounting a snapshot.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
@@ -111,27 +112,13 @@ fn overlay(
 ) -> Result<()> {
     let volatile = upper.is_some() && persistence == Persistence::Volatile;
     let new = || -> rustix::io::Result<()> {
-        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&fs, "source", "overlay")?;
-        for folder in lower {
-            fsconfig_set_string(&fs, "lowerdir+", folder)?;
-        }
-        if let Some((upper, work)) = upper {
-            fsconfig_set_string(&fs, "upperdir", upper)?;
-            fsconfig_set_string(&fs, "workdir", work)?;
-        }
-        for (key, value) in PLAIN {
-            fsconfig_set_string(&fs, key, value)?;
-        }
-        if volatile {
-            fsconfig_set_flag(&fs, "volatile")?;
-        }
-        fsconfig_create(&fs)?;
-        let attributes = match upper {
-            Some(_) => MountAttrFlags::empty(),
-            None => MountAttrFlags::MOUNT_ATTR_RDONLY,
-        };
-        let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+        let (lower, deep) = lower.split_at(lower.len().min(plain_count(lower.len())));
+        // Kept open until the outer mount has taken it in.
+        let bottom = (!deep.is_empty()).then(|| overlay_fd(deep, None, false)).transpose()?;
+        let mut folders = lower.to_vec();
+        folders
+            .extend(bottom.as_ref().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()).into()));
+        let mount = overlay_fd(&folders, upper, volatile)?;
         move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
     };
     match new() {
@@ -139,6 +126,45 @@ fn overlay(
         other => other.map_err(at("mount overlay on", target)),
     }
 }
+
+/// How many folders the outer mount takes itself. The kernel's bound is 500; what is beyond
+/// becomes one merged folder at the bottom, where nothing is below that its whiteouts would
+/// have to hide.
+fn plain_count(layers: usize) -> usize {
+    if layers <= OVERLAY_FOLDERS_MAX { layers } else { OVERLAY_FOLDERS_MAX - 1 }
+}
+
+/// An overlay that is not mounted anywhere yet.
+fn overlay_fd(
+    lower: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    volatile: bool,
+) -> rustix::io::Result<OwnedFd> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, "source", "overlay")?;
+    for folder in lower {
+        fsconfig_set_string(&fs, "lowerdir+", folder)?;
+    }
+    if let Some((upper, work)) = upper {
+        fsconfig_set_string(&fs, "upperdir", upper)?;
+        fsconfig_set_string(&fs, "workdir", work)?;
+    }
+    for (key, value) in PLAIN {
+        fsconfig_set_string(&fs, key, value)?;
+    }
+    if volatile {
+        fsconfig_set_flag(&fs, "volatile")?;
+    }
+    fsconfig_create(&fs)?;
+    let attributes = match upper {
+        Some(_) => MountAttrFlags::empty(),
+        None => MountAttrFlags::MOUNT_ATTR_RDONLY,
+    };
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
+/// The kernel's bound on the folders of one overlay.
+const OVERLAY_FOLDERS_MAX: usize = 500;
 
 /// Upper directories must hold whole files under their own names, or a layer made of them
 /// would not be one.
@@ -163,7 +189,7 @@ fn classic(
     }
     if options.len() > MOUNT_OPTIONS_BYTES_MAX {
         return Err(Error::Io {
-            act: "mount overlay of so many layers (this needs Linux 6.5) on",
+            act: "mount overlay of so many layers (500 need Linux 6.5, 999 are the most) on",
             path: target.to_path_buf(),
             source: Errno::NAMETOOLONG.into(),
         });

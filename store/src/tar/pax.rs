@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn records_are_read_and_a_later_one_wins() {
         let pax =
-            Pax::parse(b"9 path=a\n9 path=b\n20 mtime=-1.25000000\n12 size=123\n").expect("valid");
+            Pax::parse(b"9 path=a\n9 path=b\n21 mtime=-1.25000000\n12 size=123\n").expect("valid");
         assert_eq!(pax.path.as_deref(), Some(&b"b"[..]));
         assert_eq!(pax.mtime, Some(Time { seconds: -2, nanos: 750_000_000 }));
         assert_eq!(pax.size, Some(123));

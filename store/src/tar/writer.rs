@@ -160,7 +160,7 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn block(entry: &Entry, typeflag: u8) -> [u8; BLOCK_BYTES] {
     let mut block = [0; BLOCK_BYTES];
-    let (prefix, name) = split(&entry.path).unwrap_or((b"", &entry.path[..100]));
+    let (prefix, name) = split(&entry.path).unwrap_or((b"", start(&entry.path)));
     put(&mut block[0..100], name);
     octal(&mut block[100..108], u64::from(entry.mode & 0o7777));
     octal(&mut block[108..116], fitting(entry.uid.into(), OCTAL_7_MAX));
@@ -170,7 +170,7 @@ fn block(entry: &Entry, typeflag: u8) -> [u8; BLOCK_BYTES] {
     let seconds = u64::try_from(entry.mtime.seconds).unwrap_or(0);
     octal(&mut block[136..148], fitting(seconds, OCTAL_11_MAX));
     block[156] = typeflag;
-    put(&mut block[157..257], &entry.link[..entry.link.len().min(100)]);
+    put(&mut block[157..257], start(&entry.link));
     put(&mut block[257..265], b"ustar\x0000");
     let (major, minor) = match entry.kind {
         Kind::BlockDevice { major, minor } | Kind::CharDevice { major, minor } => (major, minor),
@@ -183,6 +183,11 @@ fn block(entry: &Entry, typeflag: u8) -> [u8; BLOCK_BYTES] {
     let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
     octal(&mut block[148..155], sum);
     block
+}
+
+/// As much of a path as a field holds; the PAX header has it whole.
+fn start(path: &[u8]) -> &[u8] {
+    &path[..path.len().min(100)]
 }
 
 /// What the PAX header says is zero here.

@@ -1,0 +1,9 @@
+//! The store from outside: what a caller can rely on.
+
+mod archives;
+mod content;
+mod hostile;
+mod layers;
+mod names;
+mod snapshots;
+mod support;
