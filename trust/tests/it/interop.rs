@@ -1,0 +1,91 @@
+//! `tough` as a second client: it loads what we publish, and we load what it signs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
+use tough::{
+    DefaultTransport, ExpirationEnforcement, RepositoryLoader, TargetName, Transport,
+    TransportError, TransportErrorKind, TransportStream,
+};
+use trust::tuf::MetadataFiles;
+use url::Url;
+
+use crate::publisher::*;
+
+#[derive(Clone, Debug)]
+struct Memory(Arc<BTreeMap<String, Arc<[u8]>>>);
+
+#[async_trait]
+impl Transport for Memory {
+    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
+        let name = url.path().rsplit('/').next().unwrap_or_default().to_owned();
+        match self.0.get(&name) {
+            Some(bytes) => {
+                let chunk = Bytes::copy_from_slice(bytes);
+                Ok(Box::pin(stream::iter([Ok(chunk)])))
+            }
+            None => Err(TransportError::new(TransportErrorKind::FileNotFound, url)),
+        }
+    }
+}
+
+async fn load(
+    files: &MetadataFiles,
+    root: &[u8],
+) -> Result<tough::Repository, tough::error::Error> {
+    let base = Url::parse("memory://repository/metadata/").unwrap();
+    let targets = Url::parse("memory://repository/targets/").unwrap();
+    RepositoryLoader::new(&root, base, targets)
+        .transport(Memory(Arc::new(files.clone())))
+        // The test's time is fixed; tough knows only the machine's.
+        .expiration_enforcement(ExpirationEnforcement::Unsafe)
+        .load()
+        .await
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn tough_loads_the_repository_with_its_signers_rotations_and_tags() {
+    let _ = DefaultTransport::new();
+    let mut publisher = Publisher::new();
+    publisher.add_signer("nigel", 11);
+    publisher.add_signer("maria", 12);
+    publisher.sign("1.0", "one", &[11]);
+    publisher.sign("2.0", "two", &[11, 12]);
+    let setup = trust::tuf::RoleSetup::single(trust::key::Signer::public(&crate::world::key(9)));
+    publisher
+        .repository
+        .rotate(&trust::tuf::RotateRole { role: "root".to_owned(), setup })
+        .unwrap();
+    publisher.commit(&[1, 9, 3, 4]);
+    let files = publisher.repository.files();
+    let repository = block_on(load(files, &publisher.root())).unwrap();
+    assert_eq!(repository.root().signed.version.get(), 2);
+    let name = TargetName::new("shop/web:2.0").unwrap();
+    let target = repository.targets().signed.find_target(&name, false).unwrap();
+    assert_eq!(hex::encode(&target.hashes.sha256), manifest("two").digest().hex());
+    assert_eq!(target.length, 3);
+}
+
+#[test]
+fn tough_refuses_what_we_refuse() {
+    let mut publisher = Publisher::new();
+    publisher.sign("1.0", "one", &[2]);
+    for file in publisher.repository.files().keys() {
+        let mut files = publisher.repository.files().clone();
+        let text = String::from_utf8(files[file].to_vec()).unwrap();
+        let changed = text.replacen("\"version\":", "\"x\":1,\"version\":", 1);
+        assert_ne!(changed, text);
+        files.insert(file.clone(), changed.into_bytes().into());
+        let root = files["1.root.json"].clone();
+        assert!(block_on(load(&files, &root)).is_err(), "{file}");
+        let trusted = trust::tuf::Repository::load_trusted(NAME, files, &root);
+        assert!(trusted.is_err(), "{file}");
+    }
+}

@@ -1,0 +1,14 @@
+//! What the trust crate promises, through its public face.
+
+mod artifacts;
+mod attacks;
+mod inspections;
+mod interop;
+mod judging;
+mod keys;
+mod policies;
+mod publisher;
+mod records;
+mod repositories;
+mod statements;
+mod world;
