@@ -287,8 +287,14 @@ pub(super) fn challenge(
 
 fn scope_texts(needs: &[(Action, RepositoryName)]) -> Vec<String> {
     let mut by_name: Vec<(&RepositoryName, Vec<&str>)> = Vec::new();
-    for (action, name) in needs {
+    // Who pushes also looks: every client asks for both at once.
+    let wanted = needs.iter().flat_map(|(action, name)| {
+        let look = (*action == Action::Push).then_some((Action::Pull, name));
+        look.into_iter().chain([(*action, name)])
+    });
+    for (action, name) in wanted {
         match by_name.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, actions)) if actions.contains(&action.as_str()) => {}
             Some((_, actions)) => actions.push(action.as_str()),
             None => by_name.push((name, vec![action.as_str()])),
         }

@@ -35,7 +35,8 @@ async fn a_mount_that_cannot_be_made_opens_an_upload() {
 async fn without_a_source_any_readable_repository_will_do() {
     let site = Site::start();
     let digest = site.push_blob("somewhere/deep/down", b"shared").await;
-    let mounted = site.send("POST", &format!("/v2/to/blobs/uploads/?mount={digest}"), &[], "").await.is(201);
+    let mounted =
+        site.send("POST", &format!("/v2/to/blobs/uploads/?mount={digest}"), &[], "").await.is(201);
     assert_eq!(site.get(mounted.header("location")).await.is(200).body, b"shared");
     let absent = Digest::sha256(b"absent");
     site.send("POST", &format!("/v2/to/blobs/uploads/?mount={absent}"), &[], "").await.is(202);
@@ -56,7 +57,9 @@ async fn a_blob_whose_last_link_is_gone_cannot_be_mounted() {
 async fn a_malformed_mount_is_refused() {
     let site = Site::start();
     let digest = Digest::sha256(b"x");
-    site.send("POST", "/v2/to/blobs/uploads/?mount=sha256:12&from=a", &[], "").await.refused(400, "DIGEST_INVALID");
+    site.send("POST", "/v2/to/blobs/uploads/?mount=sha256:12&from=a", &[], "")
+        .await
+        .refused(400, "DIGEST_INVALID");
     let climbing = format!("/v2/to/blobs/uploads/?mount={digest}&from=../a");
     site.send("POST", &climbing, &[], "").await.refused(400, "NAME_INVALID");
 }

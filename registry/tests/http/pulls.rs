@@ -23,11 +23,19 @@ async fn a_manifest_is_served_byte_for_byte_by_tag_and_by_digest() {
     let site = Site::start();
     let manifest = site.image("a/b", "x").await;
     // Spaces, order and unknown fields are the pusher's business.
-    let text = format!(" {}\n\n", manifest.to_string().replacen('{', "{ \"unknown\" : [1, 2],\t", 1));
+    let text =
+        format!(" {}\n\n", manifest.to_string().replacen('{', "{ \"unknown\" : [1, 2],\t", 1));
     let digest = Digest::sha256(text.as_bytes());
-    let put = site.send("PUT", "/v2/a/b/manifests/v1", &[("content-type", OCI_MANIFEST)], text.clone()).await.is(201);
+    let put = site
+        .send("PUT", "/v2/a/b/manifests/v1", &[("content-type", OCI_MANIFEST)], text.clone())
+        .await
+        .is(201);
     assert_eq!(put.header("docker-content-digest"), digest.to_string());
-    for reference in ["v1".to_owned(), digest.to_string(), put.header("location").rsplit('/').next().expect("a part").to_owned()] {
+    for reference in [
+        "v1".to_owned(),
+        digest.to_string(),
+        put.header("location").rsplit('/').next().expect("a part").to_owned(),
+    ] {
         let path = format!("/v2/a/b/manifests/{reference}");
         let got = site.get(&path).await.is(200);
         assert_eq!(got.body, text.as_bytes());
@@ -46,9 +54,15 @@ async fn a_location_can_be_pulled() {
     let site = Site::start();
     let manifest = site.image("a", "x").await;
     let put = site.put_manifest("a", "v1", &manifest).await.is(201);
-    assert_eq!(site.get(put.header("location")).await.is(200).body, manifest.to_string().as_bytes());
+    assert_eq!(
+        site.get(put.header("location")).await.is(200).body,
+        manifest.to_string().as_bytes()
+    );
     let digest = Digest::sha256(b"blob");
-    let post = site.send("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], "blob").await.is(201);
+    let post = site
+        .send("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], "blob")
+        .await
+        .is(201);
     assert_eq!(site.get(post.header("location")).await.is(200).body, b"blob");
 }
 
@@ -92,8 +106,12 @@ async fn a_blob_is_served_whole_or_in_the_range_asked_for() {
     assert_eq!(whole.header("content-length"), "700000");
     assert_eq!(whole.header("accept-ranges"), "bytes");
     let table: [(&str, std::ops::Range<usize>); 6] = [
-        ("bytes=0-0", 0..1), ("bytes=100-299999", 100..300_000), ("bytes=699999-", 699_999..700_000),
-        ("bytes=5-", 5..700_000), ("bytes=-10", 699_990..700_000), ("bytes=-9999999", 0..700_000),
+        ("bytes=0-0", 0..1),
+        ("bytes=100-299999", 100..300_000),
+        ("bytes=699999-", 699_999..700_000),
+        ("bytes=5-", 5..700_000),
+        ("bytes=-10", 699_990..700_000),
+        ("bytes=-9999999", 0..700_000),
     ];
     for (range, expected) in table {
         let part = site.send("GET", &path, &[("range", range)], "").await.is(206);
@@ -108,7 +126,10 @@ async fn a_blob_is_served_whole_or_in_the_range_asked_for() {
         assert_eq!(refused.header("content-range"), "bytes */700000");
     }
     for range in ["bytes=0-1,4-5", "bytes=x-y", "items=0-1"] {
-        assert_eq!(site.send("GET", &path, &[("range", range)], "").await.is(200).body.len(), 700_000);
+        assert_eq!(
+            site.send("GET", &path, &[("range", range)], "").await.is(200).body.len(),
+            700_000
+        );
     }
 }
 
@@ -118,7 +139,8 @@ async fn a_known_blob_or_manifest_is_not_sent_again() {
     let digest = site.push_image("a", "v1", "x").await;
     let etag = site.get("/v2/a/manifests/v1").await.header("etag").to_owned();
     assert_eq!(etag, format!("\"{digest}\""));
-    let same = site.send("GET", "/v2/a/manifests/v1", &[("if-none-match", &etag)], "").await.is(304);
+    let same =
+        site.send("GET", "/v2/a/manifests/v1", &[("if-none-match", &etag)], "").await.is(304);
     assert!(same.body.is_empty());
     let blob = format!("/v2/a/blobs/{}", site.push_blob("a", b"0123456789").await);
     let etag = site.get(&blob).await.header("etag").to_owned();
@@ -145,7 +167,8 @@ async fn the_empty_blob_is_a_blob() {
     let digest = site.push_blob("a", b"").await;
     let got = site.get(&format!("/v2/a/blobs/{digest}")).await.is(200);
     assert_eq!((got.body.len(), got.header("content-length")), (0, "0"));
-    let ranged = site.send("GET", &format!("/v2/a/blobs/{digest}"), &[("range", "bytes=0-")], "").await;
+    let ranged =
+        site.send("GET", &format!("/v2/a/blobs/{digest}"), &[("range", "bytes=0-")], "").await;
     ranged.refused(416, "SIZE_INVALID");
 }
 
@@ -156,10 +179,12 @@ async fn a_sha512_image_is_pushed_and_pulled_like_any_other() {
     let sha512 = |bytes: &[u8]| Digest::of(Algorithm::Sha512, bytes);
     let (config, layer) = (b"{}".as_slice(), noise(5_000, 3));
     let mut manifest = crate::site::image_of(config, &layer);
-    manifest["config"]["digest"] = site.push_blob_as("a", config, Algorithm::Sha512).await.to_string().into();
+    manifest["config"]["digest"] =
+        site.push_blob_as("a", config, Algorithm::Sha512).await.to_string().into();
     manifest["layers"][0]["digest"] = sha512(&layer).to_string().into();
     // The other way in: a session that is told the algorithm, and streams.
-    let opened = site.send("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512", &[], "").await.is(202);
+    let opened =
+        site.send("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512", &[], "").await.is(202);
     let location = opened.header("location").to_owned();
     site.send("PATCH", &location, &[], layer.clone()).await.is(202);
     site.send("PUT", &format!("{location}?digest={}", sha512(&layer)), &[], "").await.is(201);
@@ -169,7 +194,9 @@ async fn a_sha512_image_is_pushed_and_pulled_like_any_other() {
     let got = site.get(&format!("/v2/a/manifests/{digest}")).await.is(200);
     assert_eq!(sha512(&got.body), digest);
     // The same bytes under another algorithm are another manifest.
-    site.get(&format!("/v2/a/manifests/{}", digest_of(&manifest))).await.refused(404, "MANIFEST_UNKNOWN");
+    site.get(&format!("/v2/a/manifests/{}", digest_of(&manifest)))
+        .await
+        .refused(404, "MANIFEST_UNKNOWN");
     let unsupported = site.send("POST", "/v2/a/blobs/uploads/?digest-algorithm=md5", &[], "").await;
     unsupported.refused(400, "DIGEST_INVALID");
 }

@@ -10,15 +10,15 @@ use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Body, Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// What the access log of a site received.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text")
     }
 }
@@ -34,32 +34,32 @@ impl Write for Lines {
     }
 }
 
-pub struct Site {
-    pub server: Option<Running>,
-    pub client: Client,
-    pub log: Lines,
+pub(crate) struct Site {
+    pub(crate) server: Option<Running>,
+    pub(crate) client: Client,
+    pub(crate) log: Lines,
     root: Arc<tempfile::TempDir>,
 }
 
 /// A response that was read whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The error codes of the body, which must be of the specification's form.
-    pub fn codes(&self) -> Vec<String> {
+    pub(crate) fn codes(&self) -> Vec<String> {
         assert_eq!(self.header("content-type"), "application/json", "{self:?}");
         let errors = self.json()["errors"].as_array().expect("errors").clone();
         let code = |error: &Value| {
@@ -71,20 +71,20 @@ impl Answer {
 
     /// Asserts status and first error code.
     #[track_caller]
-    pub fn refused(&self, status: u16, code: &str) {
+    pub(crate) fn refused(&self, status: u16, code: &str) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
         assert_eq!(self.codes().first().map(String::as_str), Some(code), "{self:?}");
     }
 
     #[track_caller]
-    pub fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(2000)]).into_owned();
         assert_eq!(self.status.as_u16(), status, "{:?} {text}", self.headers);
         self
     }
 }
 
-pub fn client() -> Client {
+pub(crate) fn client() -> Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first one");
@@ -93,15 +93,18 @@ pub fn client() -> Client {
 }
 
 impl Site {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         Self::of(change, |server| server)
     }
 
-    pub fn of(change: impl FnOnce(&mut Config), build: impl FnOnce(Server) -> Server) -> Self {
+    pub(crate) fn of(
+        change: impl FnOnce(&mut Config),
+        build: impl FnOnce(Server) -> Server,
+    ) -> Self {
         let root = Arc::new(tempfile::tempdir().expect("a folder"));
         let mut site = Self { server: None, client: client(), log: Lines::default(), root };
         site.boot(change, build);
@@ -116,24 +119,28 @@ impl Site {
     }
 
     /// Stops the server and starts another on the same root.
-    pub fn restart(&mut self, change: impl FnOnce(&mut Config)) {
+    pub(crate) fn restart(&mut self, change: impl FnOnce(&mut Config)) {
         self.server.take().expect("running").stop().expect("stopped");
         self.boot(change, |server| server);
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
 
-    pub fn running(&self) -> &Running {
+    pub(crate) fn running(&self) -> &Running {
         self.server.as_ref().expect("running")
     }
 
-    pub fn url(&self, path: &str) -> String {
-        if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.running().url()) }
+    pub(crate) fn url(&self, path: &str) -> String {
+        if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.running().url())
+        }
     }
 
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -143,7 +150,8 @@ impl Site {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self.client.request(method, self.url(path)).body(body);
         for (name, value) in headers {
-            request = request.header(HeaderName::from_bytes(name.as_bytes()).expect("a name"), *value);
+            request =
+                request.header(HeaderName::from_bytes(name.as_bytes()).expect("a name"), *value);
         }
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
@@ -151,30 +159,36 @@ impl Site {
         Answer { status, headers, body }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
 
-    pub async fn head(&self, path: &str) -> Answer {
+    pub(crate) async fn head(&self, path: &str) -> Answer {
         self.send("HEAD", path, &[], "").await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], "").await
     }
 
     /// Opens an upload session; its location.
-    pub async fn open(&self, name: &str) -> String {
-        let opened = self.send("POST", &format!("/v2/{name}/blobs/uploads/"), &[], "").await.is(202);
+    pub(crate) async fn open(&self, name: &str) -> String {
+        let opened =
+            self.send("POST", &format!("/v2/{name}/blobs/uploads/"), &[], "").await.is(202);
         opened.header("location").to_owned()
     }
 
     /// Pushes a blob in one request.
-    pub async fn push_blob(&self, name: &str, content: &[u8]) -> Digest {
+    pub(crate) async fn push_blob(&self, name: &str, content: &[u8]) -> Digest {
         self.push_blob_as(name, content, Algorithm::Sha256).await
     }
 
-    pub async fn push_blob_as(&self, name: &str, content: &[u8], algorithm: Algorithm) -> Digest {
+    pub(crate) async fn push_blob_as(
+        &self,
+        name: &str,
+        content: &[u8],
+        algorithm: Algorithm,
+    ) -> Digest {
         let digest = Digest::of(algorithm, content);
         let path = format!("/v2/{name}/blobs/uploads/?digest={digest}");
         self.send("POST", &path, &[], content.to_vec()).await.is(201);
@@ -182,21 +196,26 @@ impl Site {
     }
 
     /// Puts a manifest under its own media type.
-    pub async fn put_manifest(&self, name: &str, reference: &str, manifest: &Value) -> Answer {
+    pub(crate) async fn put_manifest(
+        &self,
+        name: &str,
+        reference: &str,
+        manifest: &Value,
+    ) -> Answer {
         let media_type = manifest["mediaType"].as_str().expect("a media type").to_owned();
         let path = format!("/v2/{name}/manifests/{reference}");
         self.send("PUT", &path, &[("content-type", &media_type)], manifest.to_string()).await
     }
 
     /// Pushes an image whose content depends on `seed`; its digest.
-    pub async fn push_image(&self, name: &str, reference: &str, seed: &str) -> Digest {
+    pub(crate) async fn push_image(&self, name: &str, reference: &str, seed: &str) -> Digest {
         let manifest = self.image(name, seed).await;
         self.put_manifest(name, reference, &manifest).await.is(201);
         digest_of(&manifest)
     }
 
     /// Pushes the blobs of an image; its manifest.
-    pub async fn image(&self, name: &str, seed: &str) -> Value {
+    pub(crate) async fn image(&self, name: &str, seed: &str) -> Value {
         let (config, layer) = (format!("{{\"seed\":\"{seed}\"}}"), format!("layer {seed}"));
         self.push_blob(name, config.as_bytes()).await;
         self.push_blob(name, layer.as_bytes()).await;
@@ -204,11 +223,11 @@ impl Site {
     }
 }
 
-pub fn descriptor(media_type: &str, content: &[u8]) -> Value {
+pub(crate) fn descriptor(media_type: &str, content: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": Digest::sha256(content), "size": content.len() })
 }
 
-pub fn image_of(config: &[u8], layer: &[u8]) -> Value {
+pub(crate) fn image_of(config: &[u8], layer: &[u8]) -> Value {
     json!({
         "schemaVersion": 2, "mediaType": OCI_MANIFEST,
         "config": descriptor("application/vnd.oci.image.config.v1+json", config),
@@ -216,12 +235,12 @@ pub fn image_of(config: &[u8], layer: &[u8]) -> Value {
     })
 }
 
-pub fn digest_of(manifest: &Value) -> Digest {
+pub(crate) fn digest_of(manifest: &Value) -> Digest {
     Digest::sha256(manifest.to_string().as_bytes())
 }
 
 /// Bytes without a pattern that a bug could hide behind.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;

@@ -14,7 +14,10 @@ async fn post_then_put_stores_the_blob() {
     let location = opened.header("location").to_owned();
     let id = location.rsplit('/').next().expect("an id");
     assert_eq!((id.len(), id.matches('-').count()), (36, 4), "the location holds a UUID");
-    let put = site.send("PUT", &format!("{location}?digest={digest}"), &[], content.clone()).await.is(201);
+    let put = site
+        .send("PUT", &format!("{location}?digest={digest}"), &[], content.clone())
+        .await
+        .is(201);
     assert_eq!(put.header("location"), format!("/v2/a/blobs/{digest}"));
     assert_eq!(put.header("docker-content-digest"), digest.to_string());
     assert_eq!(site.get(put.header("location")).await.is(200).body, content);
@@ -27,7 +30,10 @@ async fn a_single_post_stores_the_blob() {
     let site = Site::start();
     let digest = Digest::sha256(b"content");
     let path = format!("/v2/a/blobs/uploads/?digest={digest}");
-    let post = site.send("POST", &path, &[("content-type", "application/octet-stream")], "content").await.is(201);
+    let post = site
+        .send("POST", &path, &[("content-type", "application/octet-stream")], "content")
+        .await
+        .is(201);
     assert_eq!(site.get(post.header("location")).await.is(200).body, b"content");
 }
 
@@ -40,13 +46,19 @@ async fn chunks_in_order_make_the_blob_and_the_last_may_ride_the_put() {
         let mut location = site.open("a").await;
         for (at, chunk) in content.chunks(1_000).enumerate().take(if last_in_put { 2 } else { 3 }) {
             let range = format!("{}-{}", at * 1_000, at * 1_000 + 999);
-            let patched = site.send("PATCH", &location, &[("content-range", &range)], chunk.to_vec()).await.is(202);
+            let patched = site
+                .send("PATCH", &location, &[("content-range", &range)], chunk.to_vec())
+                .await
+                .is(202);
             assert_eq!(patched.header("range"), format!("0-{}", at * 1_000 + 999));
             location = patched.header("location").to_owned();
         }
         let put = format!("{location}?digest={}", Digest::sha256(&content));
         let done = match last_in_put {
-            true => site.send("PUT", &put, &[("content-range", "2000-2999")], content[2_000..].to_vec()).await,
+            true => {
+                site.send("PUT", &put, &[("content-range", "2000-2999")], content[2_000..].to_vec())
+                    .await
+            }
             false => site.send("PUT", &put, &[], "").await,
         };
         assert_eq!(site.get(done.is(201).header("location")).await.is(200).body, content);
@@ -62,11 +74,22 @@ async fn a_chunk_out_of_order_is_416_and_changes_nothing() {
     assert_eq!(status.header("range"), "0-0");
     site.send("PATCH", &location, &[("content-range", "0-9")], "0123456789").await.is(202);
     for range in ["0-9", "5-14", "11-20", "20-29"] {
-        let refused = site.send("PATCH", &location, &[("content-range", range)], "abcdefghij").await;
+        let refused =
+            site.send("PATCH", &location, &[("content-range", range)], "abcdefghij").await;
         refused.refused(416, "BLOB_UPLOAD_INVALID");
-        assert_eq!((refused.header("range"), refused.header("location")), ("0-9", location.as_str()));
+        assert_eq!(
+            (refused.header("range"), refused.header("location")),
+            ("0-9", location.as_str())
+        );
         let digest = Digest::sha256(b"0123456789abcdefghij");
-        let put = site.send("PUT", &format!("{location}?digest={digest}"), &[("content-range", range)], "abcdefghij").await;
+        let put = site
+            .send(
+                "PUT",
+                &format!("{location}?digest={digest}"),
+                &[("content-range", range)],
+                "abcdefghij",
+            )
+            .await;
         put.refused(416, "BLOB_UPLOAD_INVALID");
         let status = site.get(&location).await.is(204);
         assert_eq!((status.header("range"), status.header("location")), ("0-9", location.as_str()));
@@ -111,7 +134,8 @@ async fn a_stream_without_a_range_is_appended_as_docker_and_skopeo_do() {
     let site = Site::start();
     let content = noise(2_500_000, 3);
     let location = site.open("a").await;
-    let pieces: Vec<_> = content.chunks(70_001).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect();
+    let pieces: Vec<_> =
+        content.chunks(70_001).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect();
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
     let patched = site.send("PATCH", &location, &[], body).await.is(202);
     assert_eq!(patched.header("range"), "0-2499999");
@@ -139,17 +163,22 @@ async fn a_cancelled_upload_is_gone_with_its_bytes() {
 async fn content_of_another_digest_is_refused_by_every_way_in() {
     let site = Site::start();
     let (wrong, content) = (Digest::sha256(b"promised"), "sent");
-    let post = site.send("POST", &format!("/v2/a/blobs/uploads/?digest={wrong}"), &[], content).await;
+    let post =
+        site.send("POST", &format!("/v2/a/blobs/uploads/?digest={wrong}"), &[], content).await;
     post.refused(400, "DIGEST_INVALID");
     let location = site.open("a").await;
     let put = format!("{location}?digest={wrong}");
     site.send("PUT", &put, &[], content).await.refused(400, "DIGEST_INVALID");
     let location = site.open("a").await;
     site.send("PATCH", &location, &[], content).await.is(202);
-    site.send("PUT", &format!("{location}?digest={wrong}"), &[], "").await.refused(400, "DIGEST_INVALID");
+    site.send("PUT", &format!("{location}?digest={wrong}"), &[], "")
+        .await
+        .refused(400, "DIGEST_INVALID");
     let sha512 = Digest::of(Algorithm::Sha512, b"promised");
     let location = site.open("a").await;
-    site.send("PUT", &format!("{location}?digest={sha512}"), &[], content).await.refused(400, "DIGEST_INVALID");
+    site.send("PUT", &format!("{location}?digest={sha512}"), &[], content)
+        .await
+        .refused(400, "DIGEST_INVALID");
     for digest in [wrong, Digest::sha256(content.as_bytes()), sha512] {
         site.get(&format!("/v2/a/blobs/{digest}")).await.is(404);
     }
@@ -163,9 +192,13 @@ async fn a_put_without_a_good_digest_leaves_the_upload_as_it_was() {
     let location = site.open("a").await;
     site.send("PATCH", &location, &[], "01234").await.is(202);
     site.send("PUT", &location, &[], "").await.refused(400, "DIGEST_INVALID");
-    site.send("PUT", &format!("{location}?digest=sha256:12"), &[], "").await.refused(400, "DIGEST_INVALID");
+    site.send("PUT", &format!("{location}?digest=sha256:12"), &[], "")
+        .await
+        .refused(400, "DIGEST_INVALID");
     assert_eq!(site.get(&location).await.is(204).header("range"), "0-4");
-    site.send("PUT", &format!("{location}?digest={}", Digest::sha256(b"01234")), &[], "").await.is(201);
+    site.send("PUT", &format!("{location}?digest={}", Digest::sha256(b"01234")), &[], "")
+        .await
+        .is(201);
 }
 
 #[tokio::test]
@@ -174,7 +207,9 @@ async fn an_upload_of_another_repository_is_unknown() {
     let location = site.open("a").await;
     let stolen = location.replace("/v2/a/", "/v2/b/");
     for (method, path) in [
-        ("GET", stolen.clone()), ("PATCH", stolen.clone()), ("DELETE", stolen.clone()),
+        ("GET", stolen.clone()),
+        ("PATCH", stolen.clone()),
+        ("DELETE", stolen.clone()),
         ("PUT", format!("{stolen}?digest={}", Digest::sha256(b"x"))),
         ("GET", "/v2/a/blobs/uploads/00000000-0000-4000-8000-000000000000".to_owned()),
         ("PATCH", "/v2/a/blobs/uploads/..%2f..%2f_tags".to_owned()),
