@@ -88,7 +88,10 @@ fn build_line(name: &str) -> String {
 
 fn sign(publisher: &Person<'_>, name: &str) -> Result<()> {
     heading("Sign it: keys encrypted at rest, TUF metadata in the same registry");
-    publisher.types("wherry trust key generate alice --dir .")?;
+    publisher.types(&format!(
+        "wherry trust key generate alice --dir {}",
+        shell::quote(&publisher.home.to_string_lossy())
+    ))?;
     publisher.types(&format!("wherry trust init {name}"))?;
     publisher.types(&format!("wherry trust sign {name}:1.0"))?;
     publisher.types(&format!("wherry trust inspect --pretty {name}")).map(drop)
@@ -276,6 +279,7 @@ impl Person<'_> {
     /// Types a line that must be refused; shows the reason.
     fn is_refused(&self, line: &str) -> Result<()> {
         let (output, _) = self.shell(line)?;
+        self.tour.show(&String::from_utf8_lossy(&output.stdout));
         self.tour.show(&String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
             return Err(Failure::new(format!("{line}: should have been refused")));
