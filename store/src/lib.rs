@@ -9,6 +9,7 @@ mod archive;
 mod content;
 mod disk;
 mod error;
+mod gc;
 mod image;
 mod layer;
 mod layout;
@@ -19,6 +20,7 @@ mod names;
 mod snapshot;
 mod staging;
 pub mod tar;
+mod volume;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,7 @@ pub use archive::{Archives, Directory, Loaded, SaveFormat, Saved};
 pub use content::{Blob, Content, Ingest, IngestStart, Writer};
 pub use disk::{Disk, Fault};
 pub use error::{Error, ErrorKind, LayerError, Result};
+pub use gc::{Collected, Collection, Roots};
 pub use image::{Freed, FreedLayer, HistoryLine, Image, Images, Variant};
 pub use layer::{
     Dialect, Diff, DiffOptions, DiffRecord, Found, GZIP_LEVEL, Layer, LayerBlob, LayerId,
@@ -38,6 +41,7 @@ pub use snapshot::{
     Access, Changes, Driver, Mounts, Native, Overlay, Persistence, SnapshotKey, SnapshotRecord,
     Snapshotter, unmount,
 };
+pub use volume::{Volume, VolumeName, VolumeRecord, Volumes};
 
 use layout::Layout;
 
@@ -93,6 +97,11 @@ impl Store {
     /// Image archives and layouts, for `save` and `load`.
     pub fn archives(&self) -> Archives {
         Archives::new(self.clone())
+    }
+
+    /// The volumes.
+    pub fn volumes(&self) -> Volumes {
+        Volumes::new(self.layers())
     }
 
     /// The snapshots, by the best driver that this system has.

@@ -23,6 +23,16 @@ pub(super) fn materialize(stack: &Stack, to: &Path) -> io::Result<()> {
     copier.directory(&root, to)
 }
 
+/// Copies what a stack shows under `path`, if that is a directory, into an existing, empty one.
+pub(crate) fn materialize_at(stack: &Stack, path: &str, to: &Path) -> io::Result<()> {
+    match stack.resolve(path)? {
+        Some(found) if found.is_dir() => {
+            Copier { stack, links: HashMap::new() }.directory(&found, to)
+        }
+        _ => Ok(()),
+    }
+}
+
 struct Copier<'a> {
     stack: &'a Stack,
     links: HashMap<(u64, u64), PathBuf>,
@@ -173,7 +183,7 @@ fn compare_leaf(
 }
 
 /// Bytes of all regular files below a directory.
-pub(super) fn bytes_in(dir: &Path) -> io::Result<u64> {
+pub(crate) fn bytes_in(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use copy::{bytes_in, materialize_at};
 pub use mount::{Mounts, Persistence, unmount};
 pub use native::Native;
 pub use overlay::Overlay;
@@ -191,6 +192,7 @@ fn create(
     if home.try_exists().map_err(at("read", &home))? {
         return Err(exists());
     }
+    layers.rely(record.parent.clone().map(LayerId::from).as_ref())?;
     let staging = layers.staging()?;
     let fresh = staging.path().join("snapshot");
     layers.disk().create_dir(&fresh)?;
