@@ -1,4 +1,47 @@
-//! wherry
+//! `wherry`: the command line over the engine.
+
+mod args;
+mod command;
+mod error;
 mod format;
+mod help;
 mod template;
-fn main() {}
+mod ui;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use args::Parsed;
+use ui::Ui;
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    // The monitor and the helper fork: they must run before anything has started a thread.
+    if let Some(code) = engine::runtime::dispatch(argv.get(1..).unwrap_or_default()) {
+        return code;
+    }
+    match run(&argv) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error),
+    }
+}
+
+fn run(argv: &[OsString]) -> error::Result<()> {
+    let ui = Ui::detect();
+    match args::parse(argv)? {
+        Parsed::Help(text) => ui.print(&text),
+        Parsed::Verb(cli) => {
+            log_to_stderr(cli.log_filter());
+            cli.execute(ui)
+        }
+    }
+}
+
+/// Log lines go to standard error; what the rooms log below warnings is for `--debug`.
+fn log_to_stderr(filter: &str) {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}

@@ -276,7 +276,7 @@ impl<'a> State<'_, 'a> {
         }
         match dot {
             Val::Object(map, _) if map.contains_key(super::LABELS) => {
-                let found = map[super::LABELS].get(key.as_ref()).and_then(Json::as_str);
+                let found = map[super::LABELS].get(&*key).and_then(Json::as_str);
                 Ok(Val::str(found.unwrap_or("")))
             }
             _ => Err(self.fail_at(node, "Label is not a method but has arguments")),

@@ -182,7 +182,7 @@ fn index<'a>(item: &Val<'a>, key: &Val<'_>) -> Result<Val<'a>, String> {
             // Go's zero value of a map of strings is the empty string, of any other map no value.
             let of_strings = !map.is_empty() && map.values().all(serde_json::Value::is_string);
             let absent = if of_strings { Val::str("") } else { Val::Missing };
-            Ok(map.get(name.as_ref()).map_or(absent, |json| Val::of(json, name)))
+            Ok(map.get(&**name).map_or(absent, |json| Val::of(json, name)))
         }
         Val::Null(value::Shape::Map) => Ok(Val::Missing),
         Val::Array(items) => position(key, items.len()).map(|at| Val::of(&items[at], "")),

@@ -1,0 +1,145 @@
+//! Management commands: the same verbs under a noun.
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Session, create, exec, history, image_prune, images, import, info, inspect, kill, logs, pause,
+    ps, pull, push, rename, restart, rm, rmi, run, start, stop, tag, unpause, version, wait,
+};
+use crate::error::Result;
+
+/// Manage images
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct ImageArgs {
+    #[command(subcommand)]
+    verb: ImageVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageVerb {
+    History(history::Args),
+    Import(import::Args),
+    Inspect(inspect::ImageArgs),
+    #[command(alias = "list")]
+    Ls(images::Args),
+    Prune(image_prune::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    #[command(alias = "remove")]
+    Rm(rmi::Args),
+    Tag(tag::Args),
+}
+
+impl ImageArgs {
+    /// Does what the verb does.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        match self.verb {
+            ImageVerb::History(args) => args.run(session),
+            ImageVerb::Import(args) => args.run(session),
+            ImageVerb::Inspect(args) => args.run(session),
+            ImageVerb::Ls(args) => args.run(session),
+            ImageVerb::Prune(args) => args.run(session),
+            ImageVerb::Pull(args) => args.run(session),
+            ImageVerb::Push(args) => args.run(session),
+            ImageVerb::Rm(args) => args.run(session),
+            ImageVerb::Tag(args) => args.run(session),
+        }
+    }
+}
+
+/// Manage containers
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct ContainerArgs {
+    #[command(subcommand)]
+    verb: ContainerVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ContainerVerb {
+    Create(create::Args),
+    Exec(exec::Args),
+    Inspect(inspect::ContainerArgs),
+    Kill(kill::Args),
+    Logs(logs::Args),
+    #[command(aliases = ["list", "ps"])]
+    Ls(ps::Args),
+    Pause(pause::Args),
+    Rename(rename::Args),
+    Restart(restart::Args),
+    #[command(alias = "remove")]
+    Rm(rm::Args),
+    Run(run::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Unpause(unpause::Args),
+    Wait(wait::Args),
+}
+
+impl ContainerArgs {
+    /// Does what the verb does.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        match self.verb {
+            ContainerVerb::Create(args) => args.run(session),
+            ContainerVerb::Exec(args) => args.run(session),
+            ContainerVerb::Inspect(args) => args.run(session),
+            ContainerVerb::Kill(args) => args.run(session),
+            ContainerVerb::Logs(args) => args.run(session),
+            ContainerVerb::Ls(args) => args.run(session),
+            ContainerVerb::Pause(args) => args.run(session),
+            ContainerVerb::Rename(args) => args.run(session),
+            ContainerVerb::Restart(args) => args.run(session),
+            ContainerVerb::Rm(args) => args.run(session),
+            ContainerVerb::Run(args) => args.run(session),
+            ContainerVerb::Start(args) => args.run(session),
+            ContainerVerb::Stop(args) => args.run(session),
+            ContainerVerb::Unpause(args) => args.run(session),
+            ContainerVerb::Wait(args) => args.run(session),
+        }
+    }
+}
+
+/// Build images, under the name of Docker's plugin
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct BuildxArgs {
+    #[command(subcommand)]
+    verb: BuildxVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum BuildxVerb {
+    Version(version::BuildxArgs),
+}
+
+impl BuildxArgs {
+    /// Does what the verb does.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        match self.verb {
+            BuildxVerb::Version(args) => args.run(session),
+        }
+    }
+}
+
+/// Manage Wherry
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct SystemArgs {
+    #[command(subcommand)]
+    verb: SystemVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum SystemVerb {
+    Info(info::Args),
+}
+
+impl SystemArgs {
+    /// Does what the verb does.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        match self.verb {
+            SystemVerb::Info(args) => args.run(session),
+        }
+    }
+}

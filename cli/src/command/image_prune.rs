@@ -1,0 +1,73 @@
+use engine::images::{Filters, PruneScope, Removed};
+
+use super::{Session, rmi};
+use crate::error::Result;
+use crate::format::decimal_size_precise;
+
+/// Remove unused images
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Remove all unused images, not just dangling ones
+    #[arg(short, long)]
+    all: bool,
+    /// Provide filter values (e.g. "until=<timestamp>")
+    #[arg(long, value_name = "filter")]
+    filter: Vec<String>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Args {
+    /// Asks, removes, and says how much space that freed.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        let question = match self.all {
+            true => {
+                "WARNING! This will remove all images without at least one container associated to them."
+            }
+            false => "WARNING! This will remove all dangling images.",
+        };
+        if !self.force
+            && !session.ui.confirm(&format!("{question}\nAre you sure you want to continue?"))?
+        {
+            return Ok(());
+        }
+        let filters = Filters::parse(&self.filter, jiff::Timestamp::now())?;
+        let scope = if self.all { PruneScope::Unused } else { PruneScope::Dangling };
+        let removed = session.engine()?.images().prune(scope, &filters)?;
+        session.ui.print(&report(&removed, 0))
+    }
+}
+
+fn report(removed: &[Removed], freed_bytes: u64) -> String {
+    let mut out = String::new();
+    if !removed.is_empty() {
+        out.push_str("Deleted Images:\n");
+    }
+    for image in removed {
+        let line = rmi::line(image);
+        // Docker writes these two words in lower case here, unlike in `rmi`.
+        out.push_str(&format!("{}{}\n", line[..1].to_lowercase(), &line[1..]));
+    }
+    if !removed.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&format!("Total reclaimed space: {}\n", decimal_size_precise(freed_bytes)));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers: B06-23
+    #[test]
+    fn a_prune_reads_as_dockers() {
+        let removed = [Removed::Untagged("a:1".into())];
+        assert_eq!(
+            report(&removed, 4_260_000),
+            "Deleted Images:\nuntagged: a:1\n\nTotal reclaimed space: 4.26MB\n"
+        );
+        assert_eq!(report(&[], 0), "Total reclaimed space: 0B\n");
+    }
+}

@@ -1,0 +1,54 @@
+use std::fs::File;
+use std::io::Read;
+
+use engine::images::ImportRequest;
+use engine::oci::{Platform, Reference};
+
+use super::Session;
+use crate::error::{Error, Result};
+
+/// Import the contents from a tarball to create a filesystem image
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Set commit message for imported image
+    #[arg(short, long, value_name = "string")]
+    message: Option<String>,
+    /// Set platform if server is multi-platform capable
+    #[arg(long, value_name = "string")]
+    platform: Option<Platform>,
+    #[arg(value_name = "file|-", required = true)]
+    source: String,
+    #[arg(value_name = "[REPOSITORY[:TAG]]")]
+    reference: Option<Reference>,
+}
+
+impl Args {
+    /// Imports and prints the image's id.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        if self.source.starts_with("http://") || self.source.starts_with("https://") {
+            return Err(Error::refused(
+                "import of a URL is not supported yet",
+                format!("fetch it first: curl -L {} | wherry import -", self.source),
+            ));
+        }
+        let request = ImportRequest {
+            reference: self.reference.map(Reference::or_latest),
+            message: Some(self.message.unwrap_or_else(|| format!("Imported from {}", self.source))),
+            platform: self.platform,
+            ..ImportRequest::default()
+        };
+        let id = session.engine()?.images().import(open(&self.source)?, &request)?;
+        session.ui.line(id)
+    }
+}
+
+/// A file, or standard input for `-`.
+pub(crate) fn open(path: &str) -> Result<Box<dyn Read + Send>> {
+    if path == "-" {
+        return Ok(Box::new(std::io::stdin()));
+    }
+    match File::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(source) => Err(Error::File { act: "open", path: path.to_owned(), source }),
+    }
+}

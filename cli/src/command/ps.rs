@@ -1,0 +1,163 @@
+use engine::runtime::{Container, MountKind, MountRequest, Status};
+use jiff::Timestamp;
+
+use super::ps_filter::Filters;
+use super::{FORMAT_HELP, Session};
+use crate::error::Result;
+use crate::format::{
+    Format, Listing, Port, Row, age, displayable, duration_words, ellipsis, quoted, short_id, stamp,
+};
+
+/// List containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show all containers (default shows just running)
+    #[arg(short, long)]
+    all: bool,
+    /// Filter output based on conditions provided
+    #[arg(short, long, value_name = "filter")]
+    filter: Vec<String>,
+    #[arg(long, value_name = "string", help = FORMAT_HELP)]
+    format: Option<String>,
+    /// Show n last created containers (includes all states)
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "int",
+        default_value = "-1",
+        allow_negative_numbers = true
+    )]
+    last: i64,
+    /// Show the latest created container (includes all states)
+    #[arg(short, long)]
+    latest: bool,
+    /// Don't truncate output
+    #[arg(long)]
+    no_trunc: bool,
+    /// Only display container IDs
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const LISTING: Listing = Listing {
+    type_name: "*formatter.ContainerContext",
+    titles: &[
+        ("ID", "CONTAINER ID"),
+        ("Names", "NAMES"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("Ports", "PORTS"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+        ("Labels", "LABELS"),
+        ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Networks", "NETWORKS"),
+    ],
+};
+
+const COLUMNS: &str =
+    "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+/// Characters of a command that a truncated row shows.
+const COMMAND_WIDTH: usize = 20;
+
+impl Args {
+    /// Prints the rows, the newest first.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        let now = Timestamp::now();
+        let filters = Filters::parse(&self.filter)?;
+        let mut containers = filters.apply(session.runtime()?.list()?);
+        let last = if self.latest { 1 } else { self.last };
+        if let Ok(last) = usize::try_from(last)
+            && last > 0
+        {
+            containers.truncate(last);
+        } else if !self.all && !filters.names_a_state() {
+            containers.retain(|container| container.state.status.is_live());
+        }
+        let rows = containers.iter().map(|container| self.row(container, now)).collect();
+        let format = match &self.format {
+            None if self.quiet => Format::field("ID"),
+            format => Format::parse(format.as_deref(), COLUMNS),
+        };
+        session.ui.print(&LISTING.render(&format, rows)?)
+    }
+
+    fn row(&self, container: &Container, now: Timestamp) -> Row {
+        let record = &container.record;
+        let id = record.id.to_string();
+        let command = command_line(&record.args);
+        let command = if self.no_trunc { command } else { ellipsis(&command, COMMAND_WIDTH) };
+        let labels = record.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let mounts: Vec<String> = record.options.mounts.iter().filter_map(mount_source).collect();
+        Row::default()
+            .with("ID", if self.no_trunc { id.as_str() } else { short_id(&id) })
+            .with("Names", record.name.as_str())
+            .with("Image", record.image.as_str())
+            .with("Command", quoted(&command))
+            .with("CreatedAt", stamp(record.created))
+            .with("RunningFor", age(Some(record.created), now))
+            .with("Ports", ports(container))
+            .with("State", container.state.status.as_str())
+            .with("Status", status(container, now))
+            .with("Mounts", mounts.join(","))
+            .with("LocalVolumes", "0")
+            .with("Networks", record.options.network.to_string())
+            .with_labels(labels)
+    }
+}
+
+/// Ports that the image exposes; nothing is published yet.
+fn ports(container: &Container) -> String {
+    let exposed = container.record.image_config.exposed_ports.keys();
+    let port = |text: &String| {
+        let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        Some(Port {
+            private: number.parse().ok()?,
+            ip: String::new(),
+            public: 0,
+            protocol: protocol.to_owned(),
+        })
+    };
+    displayable(&exposed.filter_map(port).collect::<Vec<_>>())
+}
+
+fn mount_source(mount: &MountRequest) -> Option<String> {
+    match &mount.kind {
+        MountKind::Bind { source, .. } => Some(source.display().to_string()),
+        MountKind::Volume { name, .. } => Some(name.clone()),
+        MountKind::Tmpfs { .. } => None,
+    }
+}
+
+/// The words as Docker joins them: a word with a space stands in single quotes.
+fn command_line(args: &[String]) -> String {
+    let word = |(at, word): (usize, &String)| match at > 0 && word.contains(' ') {
+        true => format!("'{word}'"),
+        false => word.clone(),
+    };
+    args.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// The STATUS column.
+fn status(container: &Container, now: Timestamp) -> String {
+    let state = &container.state;
+    let up = || {
+        duration_words(state.started_at.map_or(0, |started| now.as_second() - started.as_second()))
+    };
+    let ago = || match state.finished_at {
+        Some(finished) => format!("{} ago", duration_words(now.as_second() - finished.as_second())),
+        None => "N/A".to_owned(),
+    };
+    match state.status {
+        Status::Created => "Created".to_owned(),
+        Status::Running => format!("Up {}", up()),
+        Status::Paused => format!("Up {} (Paused)", up()),
+        Status::Restarting => format!("Restarting ({}) {}", state.exit_code, ago()),
+        Status::Removing => "Removal In Progress".to_owned(),
+        Status::Exited => format!("Exited ({}) {}", state.exit_code, ago()),
+        Status::Dead => "Dead".to_owned(),
+    }
+}

@@ -1,0 +1,176 @@
+//! `ps --filter`: values of one key are alternatives, but for `label`; keys must all hold.
+
+use engine::runtime::Container;
+use regex::Regex;
+
+use crate::error::{Error, Result};
+
+/// The filters of one `ps`.
+#[derive(Debug, Default)]
+pub(crate) struct Filters(Vec<(Key, String)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Ancestor,
+    Before,
+    Exited,
+    Id,
+    Label,
+    Name,
+    Network,
+    Since,
+    Status,
+}
+
+const KEYS: [(&str, Key); 9] = [
+    ("ancestor", Key::Ancestor),
+    ("before", Key::Before),
+    ("exited", Key::Exited),
+    ("id", Key::Id),
+    ("label", Key::Label),
+    ("name", Key::Name),
+    ("network", Key::Network),
+    ("since", Key::Since),
+    ("status", Key::Status),
+];
+
+const STATUSES: [&str; 7] =
+    ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+impl Filters {
+    /// Reads `key=value` texts.
+    pub(crate) fn parse(texts: &[String]) -> Result<Self> {
+        let one = |text: &String| {
+            let (key, value) = text.split_once('=').ok_or_else(|| {
+                Error::refused(format!("invalid filter {text:?}"), "write KEY=VALUE")
+            })?;
+            let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
+            let known = KEYS.iter().find(|(name, _)| *name == key);
+            let key = known.map(|(_, key)| *key).ok_or_else(|| {
+                let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
+                Error::refused(
+                    format!("invalid filter '{key}'"),
+                    format!("filters of ps: {}", names.join(", ")),
+                )
+            })?;
+            check(key, &value)?;
+            Ok((key, value))
+        };
+        texts.iter().map(one).collect::<Result<_>>().map(Self)
+    }
+
+    /// Whether a state was asked for, so that all containers are looked at.
+    pub(crate) fn names_a_state(&self) -> bool {
+        self.0.iter().any(|(key, _)| matches!(key, Key::Status | Key::Exited))
+    }
+
+    /// The containers that pass.
+    pub(crate) fn apply(&self, containers: Vec<Container>) -> Vec<Container> {
+        let keep: Vec<bool> = containers.iter().map(|c| self.takes(c, &containers)).collect();
+        containers
+            .into_iter()
+            .zip(keep)
+            .filter(|(_, keep)| *keep)
+            .map(|(container, _)| container)
+            .collect()
+    }
+
+    fn takes(&self, container: &Container, all: &[Container]) -> bool {
+        KEYS.iter().all(|(_, key)| {
+            let mut values =
+                self.0.iter().filter(|(k, _)| k == key).map(|(_, value)| value.as_str()).peekable();
+            if values.peek().is_none() {
+                return true;
+            }
+            match key {
+                Key::Label => values.all(|value| holds(*key, value, container, all)),
+                _ => values.any(|value| holds(*key, value, container, all)),
+            }
+        })
+    }
+}
+
+fn check(key: Key, value: &str) -> Result<()> {
+    let good = match key {
+        Key::Status => STATUSES.contains(&value),
+        Key::Exited => value.parse::<i32>().is_ok(),
+        Key::Name => Regex::new(value).is_ok(),
+        _ => true,
+    };
+    if good { Ok(()) } else { Err(Error::refused(format!("invalid filter value: {value:?}"), "")) }
+}
+
+fn holds(key: Key, value: &str, container: &Container, all: &[Container]) -> bool {
+    let record = &container.record;
+    let named = |c: &&Container| c.record.name == value || c.record.id.as_str().starts_with(value);
+    match key {
+        Key::Ancestor => is_ancestor(value, &record.image, &record.image_id),
+        Key::Before => {
+            all.iter().find(named).is_some_and(|other| record.created < other.record.created)
+        }
+        Key::Since => {
+            all.iter().find(named).is_some_and(|other| record.created > other.record.created)
+        }
+        Key::Exited => {
+            !container.state.status.is_live() && value.parse() == Ok(container.state.exit_code)
+        }
+        Key::Id => record.id.as_str().starts_with(value),
+        Key::Label => match value.split_once('=') {
+            Some((name, value)) => record.labels.get(name).is_some_and(|found| found == value),
+            None => record.labels.contains_key(value),
+        },
+        // Docker's names have a slash in front, and its users know that.
+        Key::Name => Regex::new(value).is_ok_and(|name| {
+            name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))
+        }),
+        Key::Network => record.options.network.to_string() == value,
+        Key::Status => container.state.status.as_str() == value,
+    }
+}
+
+fn is_ancestor(value: &str, image: &str, image_id: &str) -> bool {
+    let parsed = |text: &str| {
+        text.parse::<engine::oci::Reference>().ok().map(engine::oci::Reference::or_latest)
+    };
+    let id = image_id.split_once(':').map_or(image_id, |(_, hex)| hex);
+    let wanted = value
+        .split_once(':')
+        .filter(|(algorithm, _)| *algorithm == "sha256")
+        .map_or(value, |(_, hex)| hex);
+    let same_name = parsed(value).is_some_and(|wanted| parsed(image) == Some(wanted));
+    same_name || (wanted.len() >= 12 && id.starts_with(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_refused() {
+        for text in ["colour=blue", "status=happy", "exited=x", "name=(", "plain"] {
+            assert!(Filters::parse(&[text.to_owned()]).is_err(), "{text}");
+        }
+        for text in [
+            "status=exited",
+            "exited=137",
+            "name=^/?web$",
+            "label=a",
+            "label=a=b",
+            "ancestor=busybox",
+        ] {
+            assert!(Filters::parse(&[text.to_owned()]).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_ancestor_is_named_in_any_of_its_forms() {
+        let id = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        for value in ["busybox", "busybox:latest", "docker.io/library/busybox", "0123456789ab", id]
+        {
+            assert!(is_ancestor(value, "busybox", id), "{value}");
+        }
+        for value in ["alpine", "busybox:1", "0123", "fedcba987654"] {
+            assert!(!is_ancestor(value, "busybox", id), "{value}");
+        }
+    }
+}

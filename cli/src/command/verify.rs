@@ -1,0 +1,108 @@
+use engine::oci::Reference;
+use engine::trust::Where;
+use engine::trust_types::{Proof, Verdict, Waiver};
+
+use super::Session;
+use crate::error::{Error, Result, of_kind};
+
+/// Say whether the trust policy accepts an image, and why
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print the verdict as JSON
+    #[arg(long)]
+    json: bool,
+    /// Judge the image of the store, not what the registry has under the name now
+    #[arg(long)]
+    local: bool,
+    #[arg(value_name = "IMAGE", required = true)]
+    image: Reference,
+}
+
+impl Args {
+    /// Prints the verdict and fails where it is a refusal.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        let at = if self.local { Where::Local } else { Where::Remote };
+        let report = session.engine()?.verify(&self.image, at)?;
+        let digest = report.descriptor.digest();
+        if self.json {
+            session.ui.line(serde_json::json!({
+                "reference": report.reference.to_string(),
+                "digest": digest.to_string(),
+                "result": report.verdict,
+            }))?;
+        } else {
+            session.ui.print(&text(&report.reference, &digest.to_string(), &report.verdict))?;
+        }
+        match report.verdict.is_accepted() {
+            true => Ok(()),
+            false => Err(Error::Status(of_kind(engine::ErrorKind::Denied))),
+        }
+    }
+}
+
+fn text(reference: &Reference, digest: &str, verdict: &Verdict) -> String {
+    let word = match verdict {
+        Verdict::Proven { .. } => "verified",
+        Verdict::Waived { .. } => "accepted without proof",
+        Verdict::Denied { .. } => "refused",
+    };
+    let mut out = format!("{reference}: {word}\n  digest: {digest}\n");
+    if let Verdict::Proven { proofs } = verdict {
+        proofs.iter().for_each(|proof| out.push_str(&format!("  proof: {}\n", proof_words(proof))));
+    }
+    if let Verdict::Waived { waiver, .. } = verdict {
+        out.push_str(&format!("  because: {}\n", waiver_words(*waiver)));
+    }
+    for reason in verdict.reasons() {
+        out.push_str(&format!("  {}: {reason}\n", reason.code()));
+    }
+    out
+}
+
+fn proof_words(proof: &Proof) -> String {
+    match proof {
+        Proof::Tuf { role, signers, snapshot_version, expires } => {
+            let by = if signers.is_empty() {
+                "the repository's own key".to_owned()
+            } else {
+                signers.join(", ")
+            };
+            format!(
+                "TUF role {role}, signed by {by}, snapshot {snapshot_version}, good until {expires}"
+            )
+        }
+        Proof::Cosign { form, keys } => format!("cosign {form} by {}", keys.join(", ")),
+        Proof::Attestation { predicate_type, keys } => {
+            format!("attestation {predicate_type} by {}", keys.join(", "))
+        }
+    }
+}
+
+fn waiver_words(waiver: Waiver) -> &'static str {
+    match waiver {
+        Waiver::BuiltHere => "it was built on this machine",
+        Waiver::PolicyAllows => "the policy asks for no proof of this repository",
+        Waiver::PolicyWarns => "the policy only warns",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::trust_types::Reason;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_every_reason_with_its_code() {
+        let reference: Reference = "127.0.0.1:5000/web:1".parse().unwrap();
+        let verdict = Verdict::Denied {
+            reasons: vec![
+                Reason::NotSigned { tag: "1".into() },
+                Reason::PolicyRejects { scope: "default".into() },
+            ],
+        };
+        let text = text(&reference, "sha256:00", &verdict);
+        assert!(text.starts_with("127.0.0.1:5000/web:1: refused\n"), "{text}");
+        assert!(text.contains("  not-signed: ") && text.contains("  policy-rejects: "), "{text}");
+    }
+}

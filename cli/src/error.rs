@@ -1,0 +1,245 @@
+//! From what went wrong to what the user reads: one message, hints, and an exit status by kind (ADR 5).
+
+use std::io;
+use std::process::ExitCode;
+
+use engine::ErrorKind;
+
+use crate::args::problem::Problem;
+use crate::format;
+
+/// A result of a verb.
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a verb did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The words themselves.
+    #[error(transparent)]
+    Words(#[from] Problem),
+    /// The engine's refusal or failure.
+    #[error("{0}")]
+    Engine(#[from] engine::Error),
+    /// A container could not be made or started: the status is 125, 126 or 127.
+    #[error("{source}")]
+    Container {
+        /// The engine's refusal or failure.
+        source: engine::Error,
+        /// The verb, for the pointer to its help.
+        verb: &'static str,
+    },
+    /// A `--format` that is no template or does not fit.
+    #[error(transparent)]
+    Listing(#[from] format::Error),
+    /// A `--format` of `inspect`.
+    #[error("template parsing error: {0}")]
+    Template(#[from] crate::template::Error),
+    /// A request that the engine was never asked, with its way out.
+    #[error("{message}")]
+    Refused {
+        /// What is wrong.
+        message: String,
+        /// What to do instead; empty where the message says it.
+        hint: String,
+        /// How to exit.
+        kind: ErrorKind,
+    },
+    /// A file of the user's.
+    #[error("{act} {path}: {source}")]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// On which file.
+        path: String,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// What was written to cannot be written to any more.
+    #[error("write output: {0}")]
+    Output(#[source] io::Error),
+    /// Several objects failed one by one; the rest was done.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<Error>),
+    /// Everything has been said already; only the status is left.
+    #[error("exit status {0}")]
+    Status(u8),
+}
+
+impl From<engine::runtime::Error> for Error {
+    fn from(error: engine::runtime::Error) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<engine::oci::ReferenceError> for Error {
+    fn from(error: engine::oci::ReferenceError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl Error {
+    /// A refusal of the command line itself, beyond what parsing can see.
+    pub(crate) fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Refused { message: message.into(), hint: hint.into(), kind: ErrorKind::Invalid }
+    }
+
+    /// The exit status.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Words(problem) => problem.exit(),
+            Self::Engine(error) => of_kind(error.kind()),
+            Self::Container { source, .. } => run_status(source),
+            Self::Listing(_) | Self::Template(_) => 1,
+            Self::Refused { kind, .. } => of_kind(*kind),
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => of_kind(ErrorKind::NotFound),
+                io::ErrorKind::StorageFull => of_kind(ErrorKind::Full),
+                _ => 1,
+            },
+            Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => BROKEN_PIPE,
+            Self::Output(_) => 1,
+            Self::Several(errors) => {
+                errors.iter().map(Self::status).reduce(same_or_one).unwrap_or(1)
+            }
+            Self::Status(code) => *code,
+        }
+    }
+
+    /// What the user can do, a sentence a line.
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Engine(error) | Self::Container { source: error, .. } => error.hints(),
+            Self::Refused { hint, .. } if !hint.is_empty() => vec![hint.clone()],
+            Self::Several(errors) => errors.iter().flat_map(Self::hints).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The lines for standard error; none where everything has been said or nobody listens.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = match self {
+            Self::Status(_) => return Vec::new(),
+            Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => {
+                return Vec::new();
+            }
+            Self::Several(errors) => errors.iter().flat_map(|error| error.message()).collect(),
+            error => error.message(),
+        };
+        let mut hints = self.hints();
+        hints.dedup();
+        lines.extend(hints.into_iter().map(|hint| format!("hint: {hint}")));
+        lines
+    }
+
+    fn message(&self) -> Vec<String> {
+        match self {
+            Self::Status(_) => Vec::new(),
+            Self::Words(problem) => vec![problem.to_string()],
+            Self::Engine(error) => vec![format!("Error: {}", chain(error))],
+            Self::Container { source, verb } => {
+                vec![format!(
+                    "wherry: {}\n\nRun 'wherry {verb} --help' for more information",
+                    chain(source)
+                )]
+            }
+            Self::Refused { message, .. } => vec![format!("wherry: {message}")],
+            error => vec![error.to_string()],
+        }
+    }
+}
+
+/// Exit status of a command whose reader went away: 128 and SIGPIPE.
+const BROKEN_PIPE: u8 = 141;
+
+/// The status of a kind of failure; the table stands in ADR 5 and in the reference.
+pub(crate) fn of_kind(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::Internal | ErrorKind::Invalid => 1,
+        ErrorKind::Denied => 3,
+        ErrorKind::NotFound => 4,
+        ErrorKind::Conflict => 5,
+        ErrorKind::Unavailable => 6,
+        ErrorKind::Full => 7,
+    }
+}
+
+/// The status of `run`, `exec`, `create` and `start` that failed before the container's own: 125, or what the
+/// runtime says about a command that cannot be started.
+fn run_status(error: &engine::Error) -> u8 {
+    match error {
+        engine::Error::Runtime(error) => error.run_exit_code(),
+        _ => 125,
+    }
+}
+
+/// Failures of one kind keep its status, mixed ones are 1.
+fn same_or_one(one: u8, other: u8) -> u8 {
+    if one == other { one } else { 1 }
+}
+
+/// The message with those causes that it does not already say.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Says what went wrong and gives the status.
+pub(crate) fn report(error: &Error) -> ExitCode {
+    use std::io::Write as _;
+    let mut stderr = io::stderr().lock();
+    for line in error.lines() {
+        if writeln!(stderr, "{line}").is_err() {
+            break;
+        }
+    }
+    ExitCode::from(error.status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_the_status_of_the_decision() {
+        let table = [
+            (ErrorKind::Internal, 1),
+            (ErrorKind::Invalid, 1),
+            (ErrorKind::Denied, 3),
+            (ErrorKind::NotFound, 4),
+            (ErrorKind::Conflict, 5),
+            (ErrorKind::Unavailable, 6),
+            (ErrorKind::Full, 7),
+        ];
+        for (kind, status) in table {
+            assert_eq!(of_kind(kind), status, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn several_failures_of_one_kind_keep_its_status() {
+        let missing = || Error::Engine(engine::Error::NoSuchImage { name: "x".into() });
+        assert_eq!(Error::Several(vec![missing(), missing()]).status(), 4);
+        let mixed = vec![missing(), Error::Engine(engine::Error::Conflict("c".into()))];
+        assert_eq!(Error::Several(mixed).status(), 1);
+    }
+
+    #[test]
+    fn hints_stand_on_lines_of_their_own() {
+        let lines = Error::refused("no", "do this").lines();
+        assert_eq!(lines, ["wherry: no", "hint: do this"]);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_not_an_error_worth_words() {
+        let error = Error::Output(io::ErrorKind::BrokenPipe.into());
+        assert_eq!((error.lines().len(), error.status()), (0, 141));
+    }
+}
