@@ -95,6 +95,12 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
+    /// No such volume.
+    #[error("get {name}: no such volume")]
+    NoSuchVolume {
+        /// What was asked for.
+        name: String,
+    },
     /// Nothing of that name of any kind.
     #[error("No such object: {name}")]
     NoSuchObject {
@@ -143,6 +149,7 @@ impl Error {
             Self::Denied { .. } | Self::Trust(_) => ErrorKind::Denied,
             Self::Io { source, .. } => of_io(source),
             Self::NoSuchImage { .. }
+            | Self::NoSuchVolume { .. }
             | Self::NoSuchObject { .. }
             | Self::NotHere { .. }
             | Self::NoTrustData { .. } => ErrorKind::NotFound,

@@ -13,6 +13,7 @@ mod network;
 mod ports;
 pub mod registries;
 pub mod trust;
+pub mod volumes;
 
 use store::Store;
 
@@ -30,6 +31,7 @@ use registries::Registries;
 use trust::gate::Gate;
 use trust::keys::{Keys, PassphraseRequest, PassphraseSource};
 use trust::sign::Signing;
+use volumes::Volumes;
 
 /// One installation of Wherry, opened.
 pub struct Engine {
@@ -66,6 +68,11 @@ impl Engine {
     /// The containers.
     pub fn containers(&self) -> Containers<'_> {
         Containers { engine: self }
+    }
+
+    /// The volumes.
+    pub fn volumes(&self) -> Volumes<'_> {
+        Volumes { engine: self }
     }
 
     /// Registries: login, logout, serving one.

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use oci::{Descriptor, Platform, Reference};
-use runtime::{ContainerId, CreateRequest, RootFs, RunOptions};
+use runtime::{
+    Access, ContainerId, CreateRequest, MissingSource, MountRequest, RootFs, RunOptions,
+    VolumeFlag, VolumeSource,
+};
 use store::{Image, Mounts, Name, SnapshotKey};
 
 use crate::Engine;
@@ -20,6 +23,8 @@ pub struct CreateContainer {
     pub platform: Option<Platform>,
     /// `--name`.
     pub name: Option<String>,
+    /// `-v` and `--mount type=bind|volume`, as written.
+    pub volumes: Vec<VolumeFlag>,
     /// Everything else.
     pub options: RunOptions,
 }
@@ -38,6 +43,13 @@ pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<Contai
     lease.hold(allowed.image.root().digest())?;
     engine.store().layers().unpack(&allowed.image.layers(), &lease)?;
 
+    let mut options = request.options;
+    options.mounts.extend(volume_mounts(
+        engine,
+        &request.volumes,
+        &options.mounts,
+        &allowed.image,
+    )?);
     let id = ContainerId::generate()?;
     let key = SnapshotKey::from_str(&id.to_string())?;
     let snapshots = engine.store().snapshots();
@@ -48,7 +60,7 @@ pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<Contai
         image: allowed.text,
         image_id: allowed.image.id().to_string(),
         image_config: allowed.image.config().config.clone(),
-        options: request.options,
+        options,
         rootfs: root_fs(mounts),
         cleanup: vec![snapshot_folder(engine, &key)],
     });
@@ -60,6 +72,33 @@ pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<Contai
             Err(error.into())
         }
     }
+}
+
+/// What the user mounts, and an anonymous volume for each place that the image declares and the
+/// user did not mount on.
+fn volume_mounts(
+    engine: &Engine,
+    flags: &[VolumeFlag],
+    other: &[MountRequest],
+    image: &Image,
+) -> Result<Vec<MountRequest>> {
+    let mut flags = flags.to_vec();
+    for path in image.config().config.volumes.keys() {
+        let target = PathBuf::from(path);
+        let mounted = flags.iter().any(|flag| flag.target == target)
+            || other.iter().any(|mount| mount.target == target);
+        if !mounted {
+            flags.push(VolumeFlag {
+                source: VolumeSource::Anonymous,
+                target,
+                access: Access::ReadWrite,
+                propagation: "rprivate".to_owned(),
+                no_copy: false,
+                missing: MissingSource::Create,
+            });
+        }
+    }
+    engine.volumes().mounts(&flags, image)
 }
 
 /// The image by what the user typed, after the gate.
