@@ -100,7 +100,7 @@ pub enum Located {
     /// The artifact has no such file.
     Absent,
     /// In a blob of this descriptor.
-    Blob(Descriptor),
+    Blob(Box<Descriptor>),
     /// In the manifest itself; length and digest match.
     Embedded(Vec<u8>),
 }
@@ -148,7 +148,7 @@ impl Artifact {
             None => Located::Absent,
             Some(descriptor) => match descriptor.embedded() {
                 Some(bytes) => Located::Embedded(bytes),
-                None => Located::Blob(descriptor.bare()),
+                None => Located::Blob(Box::new(descriptor.bare())),
             },
         }
     }

@@ -274,24 +274,23 @@ fn find_digest(
     source: &mut dyn tuf::Fetch,
 ) -> Result<FoundTarget, Reason> {
     let mut counting = vec![RoleName::targets()];
-    if let Ok(releases) = RoleName::new(RELEASES) {
-        if let Ok(true) = updater.load(&releases, source) {
-            counting.push(releases);
-        }
+    if let Ok(releases) = RoleName::new(RELEASES)
+        && let Ok(true) = updater.load(&releases, source)
+    {
+        counting.push(releases);
     }
-    for role in counting {
-        let Some(targets) = updater.role(&role) else { continue };
-        for tag in tuf::tags_of(repository, targets) {
-            if digests.contains(&tag.digest) {
-                let path = tuf::target_path(repository, &tag.name);
-                // Through the search, so that a role which may not speak of the path is not believed.
-                if let Ok(Some(found)) = updater.find(&path, source) {
-                    if tuf::digest_of(&found.file).is_some_and(|digest| digests.contains(&digest)) {
-                        return Ok(found);
-                    }
-                }
-                break;
-            }
+    let mut paths: Vec<String> = Vec::new();
+    for targets in counting.iter().filter_map(|role| updater.role(role)) {
+        let tags = tuf::tags_of(repository, targets).into_iter();
+        let signed = tags.filter(|tag| digests.contains(&tag.digest));
+        paths.extend(signed.map(|tag| tuf::target_path(repository, &tag.name)));
+    }
+    for path in paths {
+        // Through the search, so that a role which may not speak of the path is not believed.
+        if let Ok(Some(found)) = updater.find(&path, source)
+            && tuf::digest_of(&found.file).is_some_and(|digest| digests.contains(&digest))
+        {
+            return Ok(found);
         }
     }
     let tag = digests.first().map(Digest::to_string).unwrap_or_default();

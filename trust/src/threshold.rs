@@ -72,7 +72,8 @@ mod tests {
         let other = a.sign(b"another message").unwrap();
         let shouted = PublicKey::new("ed25519", "ed25519", a.public().public().to_uppercase());
         let unknown = PublicKey::new("ml-dsa", "ml-dsa-44", "00");
-        let table: &[(&str, u64, Vec<(&PublicKey, &[u8])>, u64, bool)] = &[
+        type Case<'a> = (&'a str, u64, Vec<(&'a PublicKey, &'a [u8])>, u64, bool);
+        let table: &[Case<'_>] = &[
             ("one of one", 1, vec![(a.public(), &sig_a)], 1, true),
             ("none", 1, vec![], 0, false),
             ("zero is never met", 0, vec![(a.public(), &sig_a)], 1, false),

@@ -3,6 +3,7 @@
 //! Clause numbers beside the code are those of the specification, version 1.0.33.
 
 mod delegation;
+mod download;
 mod drive;
 mod interop;
 mod name;
@@ -13,6 +14,7 @@ mod signed;
 mod state;
 mod updater;
 
+pub use download::TargetVerifier;
 pub use drive::{Fetch, FetchError, drive};
 pub use name::{MetadataFile, RoleName};
 pub use repository::{
@@ -20,10 +22,10 @@ pub use repository::{
 };
 pub(crate) use repository::{RELEASES, bound_repository, digest_of, tags_of, target_path};
 pub use schema::{
-    DelegatedRole, Delegations, MetaFile, Role, RoleKeys, Root, Snapshot, SuccinctRoles,
-    TargetFile, Targets, Timestamp,
+    DelegatedKeys, DelegatedRole, Delegations, MetaFile, Role, RoleKeys, Root, Snapshot,
+    SuccinctRoles, TargetFile, Targets, Timestamp,
 };
-pub use search::FoundTarget;
+pub use search::{FoundTarget, Search};
 pub use signed::{Signature, Signed};
 pub use state::{Change, TrustedState};
 pub use updater::{Freshness, Limits, Request, Response, Updater};

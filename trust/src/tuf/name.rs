@@ -59,7 +59,7 @@ impl fmt::Display for RoleName {
 }
 
 /// Percent-encodes everything but RFC 3986's unreserved characters, as python-tuf and tough do.
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

@@ -62,7 +62,7 @@ fn files_that_are_too_large_to_embed_travel_as_blobs() {
     let mut asked = 0;
     let unpacked = artifact.unpack(&mut |wanted| {
         asked += 1;
-        assert_eq!(*wanted, descriptor);
+        assert_eq!(*wanted, *descriptor);
         Ok(packed.blobs.iter().find(|(d, _)| d == wanted).unwrap().1.to_vec())
     });
     assert_eq!((unpacked.unwrap(), asked), (files, 1));

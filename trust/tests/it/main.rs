@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod attacks;
+mod fixtures;
 mod inspections;
 mod interop;
 mod judging;

@@ -74,7 +74,8 @@ fn a_root_of_any_version_but_the_next_is_refused() {
 #[test]
 fn a_root_needs_the_old_threshold_and_the_new_one() {
     // (old keys, old threshold, new keys, new threshold, who signs, accepted)
-    let table: &[(&[u8], u64, &[u8], u64, &[u8], bool)] = &[
+    type Case = (&'static [u8], u64, &'static [u8], u64, &'static [u8], bool);
+    let table: &[Case] = &[
         (&[1], 1, &[1], 1, &[1], true),
         (&[1], 1, &[5], 1, &[1, 5], true),
         (&[1], 1, &[5], 1, &[5], false),
