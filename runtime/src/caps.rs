@@ -6,18 +6,65 @@ use crate::error::{Error, Result};
 
 /// Names in the order of their kernel numbers (`linux/capability.h`), without the prefix `CAP_`.
 const NAMES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
 /// What a container gets when nothing is asked for: Docker's fourteen.
 const DEFAULT: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// One capability of the kernel.
@@ -29,7 +76,11 @@ impl Capability {
     pub fn parse(name: &str) -> Option<Self> {
         let upper = name.to_ascii_uppercase();
         let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        NAMES.iter().position(|known| *known == bare).and_then(|number| u8::try_from(number).ok()).map(Self)
+        NAMES
+            .iter()
+            .position(|known| *known == bare)
+            .and_then(|number| u8::try_from(number).ok())
+            .map(Self)
     }
 
     /// Its number in the kernel.
@@ -87,7 +138,10 @@ impl Capabilities {
 
     /// The members in the order of their numbers.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
-        (0..NAMES.len()).filter_map(|n| u8::try_from(n).ok()).map(Capability).filter(move |c| self.contains(*c))
+        (0..NAMES.len())
+            .filter_map(|n| u8::try_from(n).ok())
+            .map(Capability)
+            .filter(move |c| self.contains(*c))
     }
 
     /// Docker's rules: `ALL` on either side is applied first, then single names win over it; privileged has all.
@@ -139,7 +193,11 @@ fn parse_list(option: &'static str, names: &[String]) -> Result<Names> {
             continue;
         }
         let capability = Capability::parse(name).ok_or_else(|| {
-            Error::invalid(option, name.as_str(), "unknown capability; see capabilities(7) for the names")
+            Error::invalid(
+                option,
+                name.as_str(),
+                "unknown capability; see capabilities(7) for the names",
+            )
         })?;
         seen.insert(capability);
     }
@@ -164,7 +222,11 @@ mod tests {
     fn the_default_set_is_dockers_fourteen() {
         let set = Capabilities::docker_default();
         assert_eq!(set.iter().count(), 14);
-        assert_eq!(format!("{:016x}", set.bits()), "00000000a80425fb", "the mask every Docker container shows");
+        assert_eq!(
+            format!("{:016x}", set.bits()),
+            "00000000a80425fb",
+            "the mask every Docker container shows"
+        );
     }
 
     /// Covers: RUN-9
@@ -191,7 +253,8 @@ mod tests {
 
     #[test]
     fn an_unknown_capability_is_refused_with_its_option() {
-        let error = Capabilities::resolve(&[], &strings(&["SYS_ADMON"]), Grant::Listed).unwrap_err();
+        let error =
+            Capabilities::resolve(&[], &strings(&["SYS_ADMON"]), Grant::Listed).unwrap_err();
         assert_eq!(
             error.to_string(),
             "invalid --cap-drop \"SYS_ADMON\": unknown capability; see capabilities(7) for the names"

@@ -132,7 +132,9 @@ pub enum Error {
         group: String,
     },
     /// No command, neither in the image nor given.
-    #[error("no command specified: the image has neither Cmd nor Entrypoint; name one after the image")]
+    #[error(
+        "no command specified: the image has neither Cmd nor Entrypoint; name one after the image"
+    )]
     NoCommand,
     /// The first process of a container, or a process of `exec`, could not be started.
     #[error("{message}")]
@@ -183,7 +185,9 @@ impl Error {
     /// Who can do something about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSuchContainer { .. } | Self::NoSuchUser { .. } | Self::NoSuchGroup { .. } => ErrorKind::NotFound,
+            Self::NoSuchContainer { .. } | Self::NoSuchUser { .. } | Self::NoSuchGroup { .. } => {
+                ErrorKind::NotFound
+            }
             Self::AmbiguousPrefix { .. }
             | Self::InvalidName { .. }
             | Self::Invalid { .. }
@@ -199,9 +203,11 @@ impl Error {
             | Self::Busy { .. } => ErrorKind::Conflict,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Start { exit_code: 126 | 127, .. } => ErrorKind::NotFound,
-            Self::Start { .. } | Self::File { .. } | Self::System { .. } | Self::Damaged { .. } | Self::MonitorLost { .. } => {
-                ErrorKind::System
-            }
+            Self::Start { .. }
+            | Self::File { .. }
+            | Self::System { .. }
+            | Self::Damaged { .. }
+            | Self::MonitorLost { .. } => ErrorKind::System,
         }
     }
 
@@ -214,7 +220,10 @@ impl Error {
     }
 
     /// A failed act on a path.
-    pub(crate) fn file(act: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(
+        act: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_owned();
         move |source| Self::File { act, path, source }
     }
@@ -225,7 +234,11 @@ impl Error {
     }
 
     /// An option that cannot be meant.
-    pub(crate) fn invalid(option: &'static str, value: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn invalid(
+        option: &'static str,
+        value: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
         Self::Invalid { option, value: value.into(), reason: reason.into() }
     }
 

@@ -51,7 +51,9 @@ impl FromStr for ContainerId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if text.len() == ID_DIGITS && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        if text.len() == ID_DIGITS
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
             return Ok(Self(text.to_owned()));
         }
         Err(Error::NoSuchContainer { reference: text.to_owned() })
@@ -94,35 +96,99 @@ pub(crate) fn random_name(attempt: u32) -> Result<String> {
     let pick = |words: &'static [&'static str], high: u8, low: u8| {
         words[usize::from(u16::from_be_bytes([high, low])) % words.len()]
     };
-    let name = format!("{}_{}", pick(&ADJECTIVES, bytes[0], bytes[1]), pick(&SURNAMES, bytes[2], bytes[3]));
+    let name = format!(
+        "{}_{}",
+        pick(&ADJECTIVES, bytes[0], bytes[1]),
+        pick(&SURNAMES, bytes[2], bytes[3])
+    );
     Ok(if attempt < 3 { name } else { format!("{name}{}", bytes[4] % 10) })
 }
 
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::System { act: "draw random bytes", source: std::io::Error::other(error.to_string()) })?;
+    getrandom::fill(&mut bytes).map_err(|error| Error::System {
+        act: "draw random bytes",
+        source: std::io::Error::other(error.to_string()),
+    })?;
     Ok(bytes)
 }
 
 const ADJECTIVES: [&str; 64] = [
-    "agile", "amber", "ample", "artful", "balmy", "bold", "breezy", "bright", "brisk", "buoyant", "calm", "candid",
-    "careful", "cheery", "civil", "clear", "clever", "cosy", "crisp", "curious", "dapper", "deft", "eager", "earnest",
-    "easy", "fair", "fluent", "fond", "frank", "gentle", "glad", "golden", "hardy", "honest", "jolly", "keen", "kind",
-    "lively", "loyal", "lucid", "mellow", "merry", "mild", "modest", "neat", "nimble", "patient", "plucky", "polite",
-    "proud", "quiet", "rapid", "ready", "serene", "sharp", "sincere", "steady", "stoic", "sunny", "tidy", "trusty",
-    "upbeat", "vivid", "witty",
+    "agile", "amber", "ample", "artful", "balmy", "bold", "breezy", "bright", "brisk", "buoyant",
+    "calm", "candid", "careful", "cheery", "civil", "clear", "clever", "cosy", "crisp", "curious",
+    "dapper", "deft", "eager", "earnest", "easy", "fair", "fluent", "fond", "frank", "gentle",
+    "glad", "golden", "hardy", "honest", "jolly", "keen", "kind", "lively", "loyal", "lucid",
+    "mellow", "merry", "mild", "modest", "neat", "nimble", "patient", "plucky", "polite", "proud",
+    "quiet", "rapid", "ready", "serene", "sharp", "sincere", "steady", "stoic", "sunny", "tidy",
+    "trusty", "upbeat", "vivid", "witty",
 ];
 
 /// People of science and seafaring.
 const SURNAMES: [&str; 64] = [
-    "amundsen", "anning", "babbage", "baret", "beaufort", "bell", "boole", "bose", "bowditch", "cabot", "cannon",
-    "cook", "curie", "darwin", "dijkstra", "dirac", "drake", "erikson", "euler", "fermat", "fermi", "franklin",
-    "galilei", "gauss", "germain", "goodall", "hamilton", "harrison", "hertz", "hopper", "hypatia", "ibn_battuta",
-    "johnson", "kepler", "knuth", "kovalevskaya", "lamarr", "leavitt", "liskov", "lovelace", "magellan", "maury",
-    "maxwell", "mccarthy", "meitner", "mercator", "nansen", "newton", "nightingale", "noether", "pascal", "payne",
-    "plimsoll", "ride", "ritchie", "rubin", "shackleton", "shannon", "slocum", "somerville", "tereshkova", "turing",
-    "wilkes", "zheng",
+    "amundsen",
+    "anning",
+    "babbage",
+    "baret",
+    "beaufort",
+    "bell",
+    "boole",
+    "bose",
+    "bowditch",
+    "cabot",
+    "cannon",
+    "cook",
+    "curie",
+    "darwin",
+    "dijkstra",
+    "dirac",
+    "drake",
+    "erikson",
+    "euler",
+    "fermat",
+    "fermi",
+    "franklin",
+    "galilei",
+    "gauss",
+    "germain",
+    "goodall",
+    "hamilton",
+    "harrison",
+    "hertz",
+    "hopper",
+    "hypatia",
+    "ibn_battuta",
+    "johnson",
+    "kepler",
+    "knuth",
+    "kovalevskaya",
+    "lamarr",
+    "leavitt",
+    "liskov",
+    "lovelace",
+    "magellan",
+    "maury",
+    "maxwell",
+    "mccarthy",
+    "meitner",
+    "mercator",
+    "nansen",
+    "newton",
+    "nightingale",
+    "noether",
+    "pascal",
+    "payne",
+    "plimsoll",
+    "ride",
+    "ritchie",
+    "rubin",
+    "shackleton",
+    "shannon",
+    "slocum",
+    "somerville",
+    "tereshkova",
+    "turing",
+    "wilkes",
+    "zheng",
 ];
 
 #[cfg(test)]
@@ -148,9 +214,13 @@ mod tests {
         for good in ["web", "web-1", "a.b_c", "0x"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "a", "-web", "we b", "we/b", "..", ".hidden", "w\u{e9}b", &"x".repeat(300)] {
+        for bad in ["", "a", "-web", "we b", "we/b", "..", ".hidden", "w\u{e9}b", &"x".repeat(300)]
+        {
             let error = check_name(bad).unwrap_err();
-            assert!(error.to_string().ends_with("only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"), "{error}");
+            assert!(
+                error.to_string().ends_with("only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
+                "{error}"
+            );
         }
         for attempt in 0..8 {
             assert!(check_name(&random_name(attempt).unwrap()).is_ok());

@@ -1,47 +1,84 @@
-//! Containers (being written; see the public names).
-#![allow(dead_code, missing_docs)]
+//! Containers: the bundle, the isolation, the OCI runtime underneath, one monitor process per container, `exec`, logs, limits.
+//!
+//! The crate never runs a container inside the caller's process. It starts its own program again (a sealed view of it, so that
+//! no container can write to it) as a *monitor*, which makes the container through `libcontainer`, owns its streams, its log and
+//! its exit status, and outlives the command; or as a *helper*, which runs one process of `exec` or one step of a build.
+//! [`dispatch`] is the entry of both and must be called first in `main`, before any thread exists.
+//!
+//! Everything decided before the fork is data ([`spec`]); everything after it is a list of kernel calls.
 
+mod attach;
+mod bundle;
 mod caps;
+mod cgroup;
 mod clock;
 mod error;
+mod exec;
+mod executor;
+mod helper;
 mod id;
+mod inspect;
+mod launch;
 pub mod limits;
+mod log;
+mod monitor;
 mod mounts;
 mod options;
+mod process;
 mod protocol;
 mod record;
 mod request;
+mod rootfs;
 mod runtime;
+mod seccomp;
+mod self_exe;
 mod signal;
+mod spec;
 mod state;
+mod step;
 mod sys;
+mod usage;
+mod user;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use caps::{Capabilities, Capability, Grant};
 pub use error::{Error, ErrorKind, Result};
+pub use helper::helper_main;
 pub use id::ContainerId;
+pub use monitor::monitor_main;
 pub use mounts::{
-    Access, MissingSource, MountFlag, MountKind, MountRequest, VolumeFlag, VolumeSource, parse_mount, parse_tmpfs, parse_volume,
+    Access, MissingSource, MountFlag, MountKind, MountRequest, VolumeFlag, VolumeSource,
+    parse_mount, parse_tmpfs, parse_volume,
 };
 pub use options::{
-    Device, LogDriverName, LogOptions, NamespaceMode, NetworkMode, Resources, RestartPolicy, RunOptions, SeccompChoice, Ulimit,
+    Device, LogDriverName, LogOptions, NamespaceMode, NetworkMode, Resources, RestartPolicy,
+    RunOptions, SeccompChoice, Ulimit,
 };
 pub use protocol::WindowSize;
 pub use record::{CreateRequest, Record, RootFs, State, Status};
 pub use request::{
-    AttachEnd, AttachOptions, Container, DetachKeys, ExecConnection, ExecRequest, ExitStatus, Input, LogEntry, LogQuery,
-    OutputStream, ProcessTable, Removal, RuntimeConfig, SignalProxy, StepNetwork, StepRequest, StopTimeout, Streams, Usage,
-    WaitCondition,
+    AttachEnd, AttachOptions, Container, DetachKeys, ExecConnection, ExecRequest, ExitStatus,
+    Input, LogEntry, LogQuery, OutputStream, ProcessTable, Removal, RuntimeConfig, SignalProxy,
+    StepNetwork, StepRequest, StopTimeout, Streams, Usage, WaitCondition,
 };
 pub use runtime::Runtime;
 pub use signal::Signal;
 
+/// Name of the hidden subcommand that watches one container.
 pub const MONITOR_COMMAND: &str = "monitor";
+/// Name of the hidden subcommand that runs one process.
 pub const HELPER_COMMAND: &str = "runtime-helper";
 
-/// Runs a hidden subcommand if the arguments (without the program's name) ask for one; call it first in `main`.
-pub fn dispatch(_args: &[OsString]) -> Option<ExitCode> {
-    None
+/// Runs a hidden subcommand if the arguments (without the program's name) ask for one.
+///
+/// Call it first in `main`, before any thread is started: both subcommands fork.
+pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
+    let (first, rest) = args.split_first()?;
+    match first.to_str()? {
+        MONITOR_COMMAND => Some(monitor_main(rest)),
+        HELPER_COMMAND => Some(helper_main(rest)),
+        _ => None,
+    }
 }

@@ -112,10 +112,18 @@ pub fn parse_volume(text: &str) -> Result<VolumeFlag> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match parts.as_slice() {
         [target] => (VolumeSource::Anonymous, *target, ""),
-        [source, target] => (parse_source(source).ok_or_else(|| bad("a source is an absolute path or a volume name"))?, *target, ""),
-        [source, target, options] => {
-            (parse_source(source).ok_or_else(|| bad("a source is an absolute path or a volume name"))?, *target, *options)
-        }
+        [source, target] => (
+            parse_source(source)
+                .ok_or_else(|| bad("a source is an absolute path or a volume name"))?,
+            *target,
+            "",
+        ),
+        [source, target, options] => (
+            parse_source(source)
+                .ok_or_else(|| bad("a source is an absolute path or a volume name"))?,
+            *target,
+            *options,
+        ),
         _ => return Err(bad("write [SOURCE:]TARGET[:OPTIONS]")),
     };
     let mut flag = VolumeFlag {
@@ -133,7 +141,11 @@ pub fn parse_volume(text: &str) -> Result<VolumeFlag> {
             "nocopy" => flag.no_copy = true,
             "z" | "Z" => {}
             _ if PROPAGATIONS.contains(&option) => flag.propagation = option.to_owned(),
-            _ => return Err(bad("known options are rw, ro, nocopy, z, Z and a propagation such as rslave")),
+            _ => {
+                return Err(bad(
+                    "known options are rw, ro, nocopy, z, Z and a propagation such as rslave",
+                ));
+            }
         }
     }
     Ok(flag)
@@ -146,7 +158,8 @@ pub fn parse_volume(text: &str) -> Result<VolumeFlag> {
 pub fn parse_mount(text: &str) -> Result<MountFlag> {
     let bad = |reason: String| Error::invalid("--mount", text, reason);
     let (mut kind, mut source, mut target) = ("volume", None, None);
-    let (mut access, mut propagation, mut no_copy) = (Access::ReadWrite, "rprivate".to_owned(), false);
+    let (mut access, mut propagation, mut no_copy) =
+        (Access::ReadWrite, "rprivate".to_owned(), false);
     let mut tmpfs = Vec::new();
     for field in text.split(',') {
         let (key, value) = field.split_once('=').unwrap_or((field, "true"));
@@ -154,7 +167,10 @@ pub fn parse_mount(text: &str) -> Result<MountFlag> {
             "type" => kind = value,
             "source" | "src" => source = Some(value),
             "target" | "destination" | "dst" => target = Some(value),
-            "readonly" | "ro" => access = parse_access(value).ok_or_else(|| bad(format!("{key} is true or false")))?,
+            "readonly" | "ro" => {
+                access =
+                    parse_access(value).ok_or_else(|| bad(format!("{key} is true or false")))?
+            }
             "bind-propagation" if PROPAGATIONS.contains(&value) => propagation = value.to_owned(),
             "volume-nocopy" => no_copy = value == "true" || value == "1",
             "tmpfs-size" => tmpfs.push(format!("size={value}")),
@@ -162,7 +178,11 @@ pub fn parse_mount(text: &str) -> Result<MountFlag> {
             _ => return Err(bad(format!("unexpected key '{key}' in '{field}'"))),
         }
     }
-    let target = parse_target("--mount", text, target.ok_or_else(|| bad("a target is required".to_owned()))?)?;
+    let target = parse_target(
+        "--mount",
+        text,
+        target.ok_or_else(|| bad("a target is required".to_owned()))?,
+    )?;
     let source = match (kind, source) {
         ("tmpfs", None) => {
             let kind = MountKind::Tmpfs { options: tmpfs };
@@ -173,7 +193,9 @@ pub fn parse_mount(text: &str) -> Result<MountFlag> {
         ("bind", _) => return Err(bad("type=bind needs source=/absolute/path".to_owned())),
         ("volume", None | Some("")) => VolumeSource::Anonymous,
         ("volume", Some(name)) if is_volume_name(name) => VolumeSource::Named(name.to_owned()),
-        ("volume", Some(_)) => return Err(bad("type=volume needs the name of a volume as its source".to_owned())),
+        ("volume", Some(_)) => {
+            return Err(bad("type=volume needs the name of a volume as its source".to_owned()));
+        }
         _ => return Err(bad(format!("mount type '{kind}' is unknown; use bind, volume or tmpfs"))),
     };
     if !tmpfs.is_empty() {
@@ -274,7 +296,8 @@ mod tests {
         assert_eq!(parse_volume("data:/data").unwrap().source, VolumeSource::Named("data".into()));
         assert_eq!(parse_volume("/data").unwrap().source, VolumeSource::Anonymous);
         assert_eq!(parse_volume("/a:/b/../c/./d").unwrap().target, Path::new("/c/d"));
-        for bad in ["", "relative/path:/x", "/a:b", "/a:/", "/a:/b:bogus", "/a:/b:ro:x", "/a:/b/.."] {
+        for bad in ["", "relative/path:/x", "/a:b", "/a:/", "/a:/b:bogus", "/a:/b:ro:x", "/a:/b/.."]
+        {
             assert!(parse_volume(bad).is_err(), "{bad:?} must be refused");
         }
     }
@@ -282,15 +305,24 @@ mod tests {
     /// Covers: RUN-45
     #[test]
     fn mount_refuses_a_missing_source_and_unknown_keys() {
-        let MountFlag::Volume(flag) = parse_mount("type=bind,source=/srv,target=/data,readonly").unwrap() else {
+        let MountFlag::Volume(flag) =
+            parse_mount("type=bind,source=/srv,target=/data,readonly").unwrap()
+        else {
             panic!("a bind mount expected");
         };
         assert_eq!((flag.missing, flag.access), (MissingSource::Refuse, Access::ReadOnly));
-        let MountFlag::Tmpfs(request) = parse_mount("type=tmpfs,dst=/t,tmpfs-size=64m").unwrap() else {
+        let MountFlag::Tmpfs(request) = parse_mount("type=tmpfs,dst=/t,tmpfs-size=64m").unwrap()
+        else {
             panic!("a tmpfs expected");
         };
         assert_eq!(request.kind, MountKind::Tmpfs { options: vec!["size=64m".into()] });
-        for bad in ["type=bind,target=/x", "source=/srv,target=/x", "type=tmpfs,src=/a,dst=/b", "type=nfs,dst=/b", "dst=/b,colour=red"] {
+        for bad in [
+            "type=bind,target=/x",
+            "source=/srv,target=/x",
+            "type=tmpfs,src=/a,dst=/b",
+            "type=nfs,dst=/b",
+            "dst=/b,colour=red",
+        ] {
             assert!(parse_mount(bad).is_err(), "{bad:?} must be refused");
         }
     }

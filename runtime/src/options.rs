@@ -133,7 +133,9 @@ impl FromStr for NetworkMode {
             None if text == "host" => Ok(Self::Host),
             None if text == "none" => Ok(Self::None),
             Some(("ns", path)) if path.starts_with('/') => Ok(Self::Namespace(path.into())),
-            Some(("container", reference)) if !reference.is_empty() => Ok(Self::Container(reference.to_owned())),
+            Some(("container", reference)) if !reference.is_empty() => {
+                Ok(Self::Container(reference.to_owned()))
+            }
             _ => Err(Error::unsupported(
                 format!("network \"{text}\""),
                 "this version has host, none, container:NAME and ns:PATH; use --network host or --network none",
@@ -164,7 +166,9 @@ impl NamespaceMode {
         match text.split_once(':') {
             None if matches!(text, "" | "private" | "shareable") => Ok(Self::Private),
             None if text == "host" => Ok(Self::Host),
-            Some(("container", reference)) if !reference.is_empty() => Ok(Self::Container(reference.to_owned())),
+            Some(("container", reference)) if !reference.is_empty() => {
+                Ok(Self::Container(reference.to_owned()))
+            }
             _ => Err(Error::invalid(option, text, "use host, private or container:NAME")),
         }
     }
@@ -235,8 +239,22 @@ pub struct Ulimit {
 
 /// The limits that `setrlimit` knows, in the spelling of `--ulimit`.
 const ULIMITS: [&str; 16] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack", "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+    "as",
 ];
 
 impl Ulimit {
@@ -269,7 +287,9 @@ impl FromStr for Ulimit {
         let bad = |reason: &str| Error::invalid("--ulimit", text, reason);
         let (name, limits) = text.split_once('=').ok_or_else(|| bad("write NAME=SOFT[:HARD]"))?;
         if !ULIMITS.contains(&name) {
-            return Err(bad("unknown limit; the names are those of setrlimit(2) in lower case, such as nofile"));
+            return Err(bad(
+                "unknown limit; the names are those of setrlimit(2) in lower case, such as nofile",
+            ));
         }
         let value = |part: &str| match part {
             "-1" | "unlimited" => Ok(u64::MAX),
@@ -314,7 +334,11 @@ impl FromStr for Device {
         if !host.starts_with('/') || !container.starts_with('/') {
             return Err(Error::invalid("--device", text, "both paths must be absolute"));
         }
-        Ok(Self { host: host.into(), container: container.into(), permissions: permissions.to_owned() })
+        Ok(Self {
+            host: host.into(),
+            container: container.into(),
+            permissions: permissions.to_owned(),
+        })
     }
 }
 
@@ -366,19 +390,21 @@ impl FromStr for RestartPolicy {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
+        let (name, number) =
+            text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
         let bad = |reason: &str| Error::invalid("--restart", text, reason);
         match (name, number) {
             ("" | "no", None) => Ok(Self::No),
             ("always", None) => Ok(Self::Always),
             ("unless-stopped", None) => Ok(Self::UnlessStopped),
             ("on-failure", None) => Ok(Self::OnFailure(0)),
-            ("on-failure", Some(number)) => {
-                number.parse().map(Self::OnFailure).map_err(|_| bad("maximum retry count must be a positive integer"))
-            }
-            ("no" | "always" | "unless-stopped", Some(_)) => {
-                Err(bad("maximum retry count cannot be used with this policy, only with on-failure"))
-            }
+            ("on-failure", Some(number)) => number
+                .parse()
+                .map(Self::OnFailure)
+                .map_err(|_| bad("maximum retry count must be a positive integer")),
+            ("no" | "always" | "unless-stopped", Some(_)) => Err(bad(
+                "maximum retry count cannot be used with this policy, only with on-failure",
+            )),
             _ => Err(bad("use no, always, unless-stopped or on-failure[:N]")),
         }
     }
@@ -434,9 +460,14 @@ impl LogOptions {
             match (log.driver, key.as_str()) {
                 (LogDriverName::JsonFile, "max-size") => log.max_size = parse_size(value)?,
                 (LogDriverName::JsonFile, "max-file") => {
-                    log.max_files = value.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
-                        Error::invalid("--log-opt", format!("max-file={value}"), "must be a number of at least 1")
-                    })?;
+                    log.max_files =
+                        value.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
+                            Error::invalid(
+                                "--log-opt",
+                                format!("max-file={value}"),
+                                "must be a number of at least 1",
+                            )
+                        })?;
                 }
                 _ => {
                     return Err(Error::invalid(
@@ -478,14 +509,22 @@ fn parse_size(text: &str) -> Result<u64> {
         "k" | "kb" => 1 << 10,
         "m" | "mb" => 1 << 20,
         "g" | "gb" => 1 << 30,
-        _ => return Err(Error::invalid("--log-opt", format!("max-size={text}"), "use a number with k, m or g")),
+        _ => {
+            return Err(Error::invalid(
+                "--log-opt",
+                format!("max-size={text}"),
+                "use a number with k, m or g",
+            ));
+        }
     };
     digits
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(factor))
         .filter(|size| *size > 0)
-        .ok_or_else(|| Error::invalid("--log-opt", format!("max-size={text}"), "use a number with k, m or g"))
+        .ok_or_else(|| {
+            Error::invalid("--log-opt", format!("max-size={text}"), "use a number with k, m or g")
+        })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 use crate::limits;
@@ -118,9 +118,10 @@ impl Frame {
             (0x21, _) => Self::Stdout(body),
             (0x22, _) => Self::Stderr(body),
             (0x30, []) => Self::Started,
-            (0x31, [exit_code, message @ ..]) => {
-                Self::Failed { exit_code: *exit_code, message: String::from_utf8_lossy(message).into_owned() }
-            }
+            (0x31, [exit_code, message @ ..]) => Self::Failed {
+                exit_code: *exit_code,
+                message: String::from_utf8_lossy(message).into_owned(),
+            },
             (0x32, [a, b, c, d]) => Self::Exited(i32::from_be_bytes([*a, *b, *c, *d])),
             (0x33, []) => Self::Done,
             (0x34, message) => Self::Refused(String::from_utf8_lossy(message).into_owned()),
@@ -147,7 +148,9 @@ pub(crate) fn receive(mut stream: &UnixStream) -> io::Result<Option<Frame>> {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && filled == 0 => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && filled == 0 => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -158,7 +161,11 @@ pub(crate) fn receive(mut stream: &UnixStream) -> io::Result<Option<Frame>> {
 }
 
 /// Sends bytes together with open files.
-pub(crate) fn send_with_fds(stream: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send_with_fds(
+    stream: impl AsFd,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -169,12 +176,20 @@ pub(crate) fn send_with_fds(stream: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'
 }
 
 /// Receives at most `limit` bytes and the files that came with them, close-on-exec.
-pub(crate) fn receive_with_fds(stream: impl AsFd, limit: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub(crate) fn receive_with_fds(
+    stream: impl AsFd,
+    limit: usize,
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut bytes = vec![0; limit];
     let received = loop {
-        match recvmsg(&stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(
+            &stream,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Err(rustix::io::Errno::INTR) => {}
             other => break other?,
         }
@@ -212,7 +227,8 @@ fn short_path(path: &Path) -> io::Result<(OwnedFd, std::path::PathBuf)> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    let flags =
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     let dir = rustix::fs::open(parent, flags, rustix::fs::Mode::empty())?;
     let short = std::path::PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name);
     Ok((dir, short))
@@ -255,7 +271,8 @@ mod tests {
         prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..300).prop_map(Frame::Stdin),
             Just(Frame::StdinEnd),
-            any::<(u16, u16)>().prop_map(|(rows, columns)| Frame::Resize(WindowSize { rows, columns })),
+            any::<(u16, u16)>()
+                .prop_map(|(rows, columns)| Frame::Resize(WindowSize { rows, columns })),
             any::<(i32, bool)>().prop_map(|(number, stop)| Frame::Signal { number, stop }),
             Just(Frame::Pause),
             Just(Frame::Resume),
@@ -263,7 +280,8 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 0..300).prop_map(Frame::Stdout),
             proptest::collection::vec(any::<u8>(), 0..300).prop_map(Frame::Stderr),
             Just(Frame::Started),
-            any::<(u8, String)>().prop_map(|(exit_code, message)| Frame::Failed { exit_code, message }),
+            any::<(u8, String)>()
+                .prop_map(|(exit_code, message)| Frame::Failed { exit_code, message }),
             any::<i32>().prop_map(Frame::Exited),
             Just(Frame::Done),
             any::<String>().prop_map(Frame::Refused),

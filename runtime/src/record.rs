@@ -101,7 +101,8 @@ impl Record {
     /// # Errors
     /// No command, or options that contradict each other.
     pub(crate) fn new(request: CreateRequest, name: String, created: Timestamp) -> Result<Self> {
-        let CreateRequest { id, image, image_id, image_config, options, rootfs, cleanup, .. } = request;
+        let CreateRequest { id, image, image_id, image_config, options, rootfs, cleanup, .. } =
+            request;
         check_conflicts(&options)?;
         let (args, entrypoint_len) = merge_command(&image_config, &options)?;
         let stop_signal = match (&options.stop_signal, &image_config.stop_signal) {
@@ -111,7 +112,11 @@ impl Record {
         };
         let mut labels = image_config.labels.clone();
         labels.extend(options.labels.clone());
-        let workdir = options.workdir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or(&image_config.working_dir);
+        let workdir = options
+            .workdir
+            .as_deref()
+            .filter(|dir| !dir.is_empty())
+            .unwrap_or(&image_config.working_dir);
         Ok(Self {
             version: 1,
             id,
@@ -162,7 +167,8 @@ fn merge_command(image: &ContainerConfig, options: &RunOptions) -> Result<(Vec<S
     let given = !options.command.is_empty();
     let (entrypoint, command) = match &options.entrypoint {
         Some(entrypoint) => {
-            let entrypoint: Vec<String> = entrypoint.iter().filter(|word| !word.is_empty()).cloned().collect();
+            let entrypoint: Vec<String> =
+                entrypoint.iter().filter(|word| !word.is_empty()).cloned().collect();
             (entrypoint, options.command.clone())
         }
         None if given => (image_entrypoint, options.command.clone()),
@@ -202,11 +208,7 @@ fn absolute_workdir(workdir: &str) -> Result<PathBuf> {
     match workdir {
         "" => Ok(PathBuf::from("/")),
         _ if workdir.starts_with('/') => Ok(PathBuf::from(workdir)),
-        _ => Err(Error::invalid(
-            "working directory",
-            workdir,
-            "it needs to be an absolute path",
-        )),
+        _ => Err(Error::invalid("working directory", workdir, "it needs to be an absolute path")),
     }
 }
 

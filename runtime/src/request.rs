@@ -30,7 +30,9 @@ impl Streams {
     /// No descriptor is free.
     pub fn inherit(input: Input) -> Result<Self> {
         let copy = |stream| {
-            sys::borrow_standard_stream(stream).try_clone_to_owned().map_err(Error::system("copy a standard stream"))
+            sys::borrow_standard_stream(stream)
+                .try_clone_to_owned()
+                .map_err(Error::system("copy a standard stream"))
         };
         Ok(Self {
             stdin: match input {
@@ -124,12 +126,18 @@ impl FromStr for DetachKeys {
 
     /// `ctrl-p,ctrl-q` or `a,b`: single characters, or `ctrl-` and one of `a`–`z`, `@`, `[`, `\`, `]`, `^`, `_`.
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::invalid("--detach-keys", text, "write keys such as ctrl-p,ctrl-q separated by commas");
+        let bad = || {
+            Error::invalid(
+                "--detach-keys",
+                text,
+                "write keys such as ctrl-p,ctrl-q separated by commas",
+            )
+        };
         let key = |part: &str| match (part.strip_prefix("ctrl-"), part.as_bytes()) {
             (Some(rest), _) => match rest.as_bytes() {
                 [letter @ b'a'..=b'z'] => Some(letter - b'a' + 1),
                 [b'@'] => Some(0),
-                [sign @ b'['..=b'_'] => Some(sign - b'['+ 27),
+                [sign @ b'['..=b'_'] => Some(sign - b'[' + 27),
                 _ => None,
             },
             (None, [byte]) => Some(*byte),

@@ -9,10 +9,39 @@ use crate::error::{Error, Result};
 
 /// Names without `SIG`, with their numbers on every architecture this program runs on.
 const NAMES: [(&str, i32); 33] = [
-    ("HUP", 1), ("INT", 2), ("QUIT", 3), ("ILL", 4), ("TRAP", 5), ("ABRT", 6), ("IOT", 6), ("BUS", 7), ("FPE", 8),
-    ("KILL", 9), ("USR1", 10), ("SEGV", 11), ("USR2", 12), ("PIPE", 13), ("ALRM", 14), ("TERM", 15), ("STKFLT", 16),
-    ("CHLD", 17), ("CLD", 17), ("CONT", 18), ("STOP", 19), ("TSTP", 20), ("TTIN", 21), ("TTOU", 22), ("URG", 23),
-    ("XCPU", 24), ("XFSZ", 25), ("VTALRM", 26), ("PROF", 27), ("WINCH", 28), ("IO", 29), ("PWR", 30), ("SYS", 31),
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
 ];
 const REALTIME_MIN: i32 = 34;
 const REALTIME_MAX: i32 = 64;
@@ -71,7 +100,9 @@ impl FromStr for Signal {
         if let Some((_, number)) = NAMES.iter().find(|(name, _)| *name == bare) {
             return Ok(Self(*number));
         }
-        realtime(bare).ok_or_else(|| Error::invalid("signal", text, "use a name such as SIGTERM or a number from 1 to 64"))
+        realtime(bare).ok_or_else(|| {
+            Error::invalid("signal", text, "use a name such as SIGTERM or a number from 1 to 64")
+        })
     }
 }
 
@@ -101,7 +132,15 @@ mod tests {
 
     #[test]
     fn names_numbers_and_real_time_signals_are_read() {
-        let table = [("TERM", 15), ("SIGTERM", 15), ("sigkill", 9), ("9", 9), ("RTMIN", 34), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)];
+        let table = [
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("sigkill", 9),
+            ("9", 9),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+        ];
         for (text, number) in table {
             assert_eq!(text.parse::<Signal>().unwrap().number(), number, "{text}");
         }

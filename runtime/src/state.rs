@@ -48,7 +48,12 @@ impl ContainerLock {
 impl StateDir {
     /// Makes the folders where they are missing.
     pub(crate) fn open(state: PathBuf, run: PathBuf) -> Result<Self> {
-        for dir in [state.join("containers"), state.join("names"), run.join("containers"), run.join("steps")] {
+        for dir in [
+            state.join("containers"),
+            state.join("names"),
+            run.join("containers"),
+            run.join("steps"),
+        ] {
             make_private_dir(&dir)?;
         }
         Ok(Self { state, run })
@@ -87,6 +92,16 @@ impl StateDir {
         self.run(id).join("attach.sock")
     }
 
+    /// The lowest layer under every root file system.
+    pub(crate) fn stubs(&self) -> PathBuf {
+        self.run.join("stubs")
+    }
+
+    /// Where a build step has its files.
+    pub(crate) fn step(&self, id: &str) -> PathBuf {
+        self.run.join("steps").join(id)
+    }
+
     /// Where compiled seccomp filters are kept.
     pub(crate) fn seccomp_cache(&self) -> PathBuf {
         self.state.join("seccomp")
@@ -105,7 +120,12 @@ impl StateDir {
     }
 
     /// Only for the holder of the container's lock.
-    pub(crate) fn write_state(&self, id: &ContainerId, state: &State, _lock: &ContainerLock) -> Result<()> {
+    pub(crate) fn write_state(
+        &self,
+        id: &ContainerId,
+        state: &State,
+        _lock: &ContainerLock,
+    ) -> Result<()> {
         write_json(&self.container(id).join("state.json"), state)
     }
 
@@ -181,7 +201,12 @@ impl StateDir {
     }
 
     /// Gives a name to a container; the caller holds [`Self::naming`].
-    pub(crate) fn take_name(&self, name: &str, id: &ContainerId, _naming: &NamingLock) -> Result<()> {
+    pub(crate) fn take_name(
+        &self,
+        name: &str,
+        id: &ContainerId,
+        _naming: &NamingLock,
+    ) -> Result<()> {
         id::check_name(name)?;
         if let Some(owner) = self.named(name)?
             && owner != *id
@@ -192,7 +217,12 @@ impl StateDir {
     }
 
     /// Frees a name if it is the container's.
-    pub(crate) fn free_name(&self, name: &str, id: &ContainerId, _naming: &NamingLock) -> Result<()> {
+    pub(crate) fn free_name(
+        &self,
+        name: &str,
+        id: &ContainerId,
+        _naming: &NamingLock,
+    ) -> Result<()> {
         let path = self.state.join("names").join(name);
         match fs::read_to_string(&path) {
             Ok(owner) if owner.trim() == id.as_str() => remove_file(&path),
@@ -212,9 +242,11 @@ impl StateDir {
     /// The container's lock, or `None` when somebody else (its monitor) has it.
     pub(crate) fn try_lock(&self, id: &ContainerId) -> Result<Option<ContainerLock>> {
         let path = self.container(id).join("lock");
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::NoSuchContainer { reference: id.to_string() },
-            _ => Error::file("open", &path)(error),
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::NotFound => Error::NoSuchContainer { reference: id.to_string() },
+                _ => Error::file("open", &path)(error),
+            }
         })?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(ContainerLock(file))),
@@ -248,7 +280,8 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let bytes = serde_json::to_vec(value).map_err(|error| Error::file("write", path)(error.into()))?;
+    let bytes =
+        serde_json::to_vec(value).map_err(|error| Error::file("write", path)(error.into()))?;
     write_atomically(path, &bytes)
 }
 
@@ -264,33 +297,50 @@ pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
     if bytes.len() as u64 > limit {
-        return Err(Error::Damaged { path: path.to_owned(), reason: format!("longer than {limit} bytes") });
+        return Err(Error::Damaged {
+            path: path.to_owned(),
+            reason: format!("longer than {limit} bytes"),
+        });
     }
     Ok(bytes)
 }
 
 pub(crate) fn make_private_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("create folder", path))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::file("create folder", path))
 }
 
 /// Removes a tree; one that is not there is removed already.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(Error::file("open", path))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(Error::file("open", path))
 }
 
 fn create_file(path: &Path) -> Result<()> {

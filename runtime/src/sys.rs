@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -37,7 +37,9 @@ pub(crate) fn fork_single_threaded() -> io::Result<Forked> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
-        pid => rustix::process::Pid::from_raw(pid).map(Forked::Parent).ok_or_else(|| io::Error::other("fork returned no pid")),
+        pid => rustix::process::Pid::from_raw(pid)
+            .map(Forked::Parent)
+            .ok_or_else(|| io::Error::other("fork returned no pid")),
     }
 }
 
@@ -49,10 +51,16 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Installs a seccomp filter on this thread. Without `no_new_privs` the caller must hold `CAP_SYS_ADMIN`.
 pub(crate) fn install_seccomp_filter(program: &[BpfInstruction]) -> io::Result<()> {
-    let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };
+    let length =
+        u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
     // SAFETY: BpfInstruction has the layout of sock_filter; the kernel copies `len` of them and writes to none.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program)) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program))
+    };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -85,7 +93,9 @@ pub(crate) fn reset_signals() {
 pub(crate) fn join_new_session_keyring() {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: a null name asks for an anonymous keyring; no memory is touched. A kernel without keyrings has nothing to hide.
-    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>()) };
+    unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, ptr::null::<libc::c_char>())
+    };
 }
 
 /// Sets the loopback device of the current network namespace up.
@@ -106,7 +116,8 @@ pub(crate) fn bring_loopback_up() -> io::Result<()> {
         if libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &mut request) != 0 {
             return Err(io::Error::last_os_error());
         }
-        request.ifr_ifru.ifru_flags |= libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
+        request.ifr_ifru.ifru_flags |=
+            libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
         if libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -114,17 +125,12 @@ pub(crate) fn bring_loopback_up() -> io::Result<()> {
     Ok(())
 }
 
-/// Takes over a file descriptor that the parent process left open at this number.
-///
-/// The caller names a number that the protocol between the two processes gives to it, once.
-pub(crate) fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: fcntl on any number is harmless; ownership is taken only when the number is an open descriptor.
-    unsafe {
-        if libc::fcntl(number, libc::F_GETFD) == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(number))
-    }
+/// Gives this process a mount namespace of its own.
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: a new mount namespace changes which mounts later path look-ups see; no memory or descriptor is affected, and the
+    // process has a single thread.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+        .map_err(io::Error::from)
 }
 
 /// The file descriptor of that number as long as this process keeps it open.
@@ -182,7 +188,8 @@ impl SignalTap {
     pub(crate) fn open(signals: &[i32]) -> io::Result<Option<Self>> {
         let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
         let (reader, writer) = rustix::pipe::pipe_with(flags)?;
-        if TAP.compare_exchange(-1, writer.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        if TAP.compare_exchange(-1, writer.as_raw_fd(), Ordering::SeqCst, Ordering::SeqCst).is_err()
+        {
             return Ok(None);
         }
         let handler = tap_handler as extern "C" fn(libc::c_int) as *const () as libc::sighandler_t;
@@ -266,7 +273,15 @@ pub(crate) fn forward_signals_to(child: i32) {
     CHILD.store(child, Ordering::SeqCst);
     let handler = forward_handler as extern "C" fn(libc::c_int) as *const () as libc::sighandler_t;
     for signal in 1..=64 {
-        let kept = [libc::SIGCHLD, libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+        let kept = [
+            libc::SIGCHLD,
+            libc::SIGKILL,
+            libc::SIGSTOP,
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+            libc::SIGFPE,
+        ];
         if !kept.contains(&signal) {
             // SAFETY: the handler is async-signal-safe: it loads an atomic and calls kill(2).
             unsafe { libc::signal(signal, handler) };
@@ -292,4 +307,21 @@ extern "C" fn forward_handler(signal: libc::c_int) {
 pub(crate) fn close_from(first: u32) {
     // SAFETY: called only by processes that use none of these descriptors afterwards and then leave by exec or exit.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// A signal number in the form rustix takes, which names only the first 31.
+pub(crate) fn raw_signal(number: i32) -> rustix::process::Signal {
+    // SAFETY: callers hold a checked number from 1 to 64; the C library keeps 32 and 33 for its threads, but sending them to
+    // another process by number is what the user asked for and touches no thread of this one.
+    unsafe { rustix::process::Signal::from_raw_unchecked(number) }
+}
+
+/// Makes this process group the one that the terminal on stdin serves; without a terminal nothing happens.
+pub(crate) fn take_terminal_foreground() {
+    // SAFETY: signal(2) and tcsetpgrp(3) take plain numbers. A background group that sets itself in front is sent SIGTTOU,
+    // which is ignored for this one call; the caller resets all signals afterwards.
+    unsafe {
+        libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+        libc::tcsetpgrp(0, libc::getpgrp());
+    }
 }

@@ -57,7 +57,10 @@ fn devices_read_paths_and_permissions() {
     ];
     for (text, host, container, mode) in table {
         let device: Device = text.parse().unwrap();
-        assert_eq!(device, Device { host: host.into(), container: container.into(), permissions: mode.into() });
+        assert_eq!(
+            device,
+            Device { host: host.into(), container: container.into(), permissions: mode.into() }
+        );
     }
     for bad in ["fuse", "/dev/a:b", "/dev/a:/dev/b:x", ""] {
         assert!(bad.parse::<Device>().is_err(), "{bad} must be refused");
@@ -70,7 +73,9 @@ fn logs_are_bounded_by_default_and_options_are_checked() {
     let log = LogOptions::parse(None, &[]).unwrap();
     assert!(log.max_size() < u64::MAX);
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let log = LogOptions::parse(Some("json-file"), &[pair("max-size", "10m"), pair("max-file", "3")]).unwrap();
+    let log =
+        LogOptions::parse(Some("json-file"), &[pair("max-size", "10m"), pair("max-file", "3")])
+            .unwrap();
     assert_eq!((log.max_size(), log.max_files()), (10 << 20, 3));
     assert_eq!(LogOptions::parse(None, &[pair("max-size", "-1")]).unwrap().max_size(), u64::MAX);
     assert!(LogOptions::parse(Some("splunk"), &[]).is_err());

@@ -45,13 +45,21 @@ fn entrypoint_and_command_merge_by_dockers_table() {
     for (entrypoint, cmd, replaced, given, expected) in table {
         let mut request = request(*entrypoint, *cmd);
         request.options.command = words(given);
-        request.options.entrypoint = replaced.map(|list| list.iter().map(|word| (*word).to_owned()).collect());
-        assert_eq!(record(request).unwrap().args.join(" "), *expected, "{entrypoint:?} {cmd:?} {replaced:?} {given}");
+        request.options.entrypoint =
+            replaced.map(|list| list.iter().map(|word| (*word).to_owned()).collect());
+        assert_eq!(
+            record(request).unwrap().args.join(" "),
+            *expected,
+            "{entrypoint:?} {cmd:?} {replaced:?} {given}"
+        );
     }
     assert!(matches!(record(request(None, None)), Err(Error::NoCommand)));
     let mut reset = request(Some("tini"), Some("serve"));
     reset.options.entrypoint = Some(vec![String::new()]);
-    assert!(matches!(record(reset), Err(Error::NoCommand)), "an empty entrypoint forgets the image's command too");
+    assert!(
+        matches!(record(reset), Err(Error::NoCommand)),
+        "an empty entrypoint forgets the image's command too"
+    );
 }
 
 #[test]
@@ -66,7 +74,10 @@ fn the_environment_is_replaced_removed_and_gets_a_path() {
 #[test]
 fn user_workdir_and_stop_signal_come_from_the_image_unless_given() {
     let plain = record(request(None, Some("sh"))).unwrap();
-    assert_eq!((plain.user.as_str(), plain.workdir.to_str(), plain.stop_signal), ("web", Some("/app"), Signal::TERM));
+    assert_eq!(
+        (plain.user.as_str(), plain.workdir.to_str(), plain.stop_signal),
+        ("web", Some("/app"), Signal::TERM)
+    );
     assert_eq!(plain.stop_timeout(), Some(10));
     let mut changed = request(None, Some("sh"));
     changed.options.user = Some("0:0".into());
@@ -74,7 +85,10 @@ fn user_workdir_and_stop_signal_come_from_the_image_unless_given() {
     changed.options.stop_timeout = Some(-1);
     changed.image_config.stop_signal = Some("SIGQUIT".into());
     let changed = record(changed).unwrap();
-    assert_eq!((changed.user.as_str(), changed.workdir.to_str(), changed.stop_signal.number()), ("0:0", Some("/tmp"), 3));
+    assert_eq!(
+        (changed.user.as_str(), changed.workdir.to_str(), changed.stop_signal.number()),
+        ("0:0", Some("/tmp"), 3)
+    );
     assert_eq!(changed.stop_timeout(), None);
     let mut relative = request(None, Some("sh"));
     relative.options.workdir = Some("tmp".into());
@@ -87,7 +101,10 @@ fn rm_and_restart_contradict_each_other() {
     let mut both = request(None, Some("sh"));
     both.options.auto_remove = true;
     both.options.restart = RestartPolicy::Always;
-    assert_eq!(record(both).unwrap_err().to_string(), "conflicting options: cannot specify both --restart and --rm");
+    assert_eq!(
+        record(both).unwrap_err().to_string(),
+        "conflicting options: cannot specify both --restart and --rm"
+    );
     let mut uts = request(None, Some("sh"));
     uts.options.hostname = Some("box".into());
     uts.options.uts = NamespaceMode::Host;

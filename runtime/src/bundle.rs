@@ -1,0 +1,315 @@
+//! What has to be found out and made ready on the host before a container can be planned: `/etc/hosts` and its like, devices,
+//! namespaces of other containers, missing bind sources, the working folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::cgroup;
+use crate::error::{Error, Result};
+use crate::mounts::{MissingSource, MountKind, MountRequest};
+use crate::options::{Device, NamespaceMode, NetworkMode, RunOptions};
+use crate::rootfs::Root;
+use crate::spec::{DeviceNode, Facts};
+use crate::state;
+use crate::user;
+
+/// What names the namespaces of a running container: its first process.
+pub(crate) type FirstProcessOf<'a> = &'a dyn Fn(&str) -> Result<i32>;
+
+/// Gathers the facts for a plan. `files` is the folder for the generated host files.
+pub(crate) fn gather(
+    rootfs: PathBuf,
+    user: &str,
+    hostname: &str,
+    options: &RunOptions,
+    files: &Path,
+    first_process_of: FirstProcessOf<'_>,
+) -> Result<(Facts, Root)> {
+    let root = Root::open(&rootfs)?;
+    let identity = user::look_up(&root, user, &options.group_add)?;
+    for mount in &options.mounts {
+        make_missing_source(mount)?;
+    }
+    let (joined, joined_shm) = joined_namespaces(options, first_process_of)?;
+    let facts = Facts {
+        rootfs,
+        identity,
+        cgroups: cgroup::layout(),
+        swap_limits: cgroup::has_swap_limits(),
+        devices: devices(options)?,
+        joined,
+        host_files: host_files(files, hostname, options)?,
+        joined_shm,
+        throttle_counters: throttle_counters(),
+    };
+    Ok((facts, root))
+}
+
+/// Refuses at once what `--mount` says must be there.
+pub(crate) fn check_sources(mounts: &[MountRequest]) -> Result<()> {
+    for mount in mounts {
+        if let MountKind::Bind { source, missing: MissingSource::Refuse } = &mount.kind
+            && !source.exists()
+        {
+            return Err(Error::invalid(
+                "mount config for type",
+                "bind",
+                format!("bind source path does not exist: {}", source.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn make_missing_source(mount: &MountRequest) -> Result<()> {
+    match &mount.kind {
+        MountKind::Bind { source, missing: MissingSource::Create } if !source.exists() => {
+            fs::create_dir_all(source).map_err(Error::file("create the source of a mount", source))
+        }
+        MountKind::Bind { missing: MissingSource::Refuse, .. } => {
+            check_sources(std::slice::from_ref(mount))
+        }
+        _ => Ok(()),
+    }
+}
+
+type Joined = (BTreeMap<&'static str, PathBuf>, Option<PathBuf>);
+
+fn joined_namespaces(options: &RunOptions, first_process_of: FirstProcessOf<'_>) -> Result<Joined> {
+    let mut joined = BTreeMap::new();
+    let mut shm = None;
+    let cgroupns = options.cgroupns.clone().unwrap_or_default();
+    let modes = [
+        ("pid", "pid", &options.pid),
+        ("ipc", "ipc", &options.ipc),
+        ("uts", "uts", &options.uts),
+        ("cgroup", "cgroup", &cgroupns),
+    ];
+    for (name, file, mode) in modes {
+        if let NamespaceMode::Container(reference) = mode {
+            let pid = first_process_of(reference)?;
+            joined.insert(name, PathBuf::from(format!("/proc/{pid}/ns/{file}")));
+            if name == "ipc" {
+                shm = Some(PathBuf::from(format!("/proc/{pid}/root/dev/shm")));
+            }
+        }
+    }
+    if let NetworkMode::Container(reference) = &options.network {
+        let pid = first_process_of(reference)?;
+        joined.insert("network", PathBuf::from(format!("/proc/{pid}/ns/net")));
+    }
+    Ok((joined, shm))
+}
+
+fn devices(options: &RunOptions) -> Result<Vec<DeviceNode>> {
+    if options.privileged {
+        let mut nodes = Vec::new();
+        host_devices(Path::new("/dev"), &mut nodes);
+        return Ok(nodes);
+    }
+    options.devices.iter().map(device).collect()
+}
+
+fn device(wanted: &Device) -> Result<DeviceNode> {
+    let metadata =
+        fs::metadata(&wanted.host).map_err(Error::file("use the device", &wanted.host))?;
+    node(&metadata, &wanted.container, &wanted.permissions).ok_or_else(|| {
+        Error::invalid("--device", wanted.host.display().to_string(), "not a device node")
+    })
+}
+
+fn node(metadata: &fs::Metadata, path: &Path, permissions: &str) -> Option<DeviceNode> {
+    let kind = match metadata.file_type() {
+        kind if kind.is_char_device() => 'c',
+        kind if kind.is_block_device() => 'b',
+        _ => return None,
+    };
+    let number = metadata.rdev();
+    Some(DeviceNode {
+        path: path.to_owned(),
+        kind,
+        major: rustix::fs::major(number),
+        minor: rustix::fs::minor(number),
+        mode: metadata.mode(),
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        permissions: permissions.to_owned(),
+    })
+}
+
+/// All nodes of the host but those a container has of its own.
+fn host_devices(dir: &Path, nodes: &mut Vec<DeviceNode>) {
+    const OWN: [&str; 8] = [
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/dev/fd",
+        "/dev/console",
+        "/dev/ptmx",
+        "/dev/tty",
+        "/dev/.udev",
+    ];
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.filter_map(|entry| entry.ok()) {
+        let path = entry.path();
+        if OWN.iter().any(|own| path == Path::new(own)) {
+            continue;
+        }
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => host_devices(&path, nodes),
+            Ok(metadata) => nodes.extend(node(&metadata, &path, "rwm")),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Files of the container's own over those of the image. What a user changed in them stays: they are written once.
+fn host_files(
+    dir: &Path,
+    hostname: &str,
+    options: &RunOptions,
+) -> Result<Vec<(&'static str, PathBuf)>> {
+    state::make_private_dir(dir)?;
+    let on_host_network = options.network == NetworkMode::Host;
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let host_hosts = if on_host_network { read("/etc/hosts") } else { String::new() };
+    let contents = [
+        ("/etc/resolv.conf", "resolv.conf", resolv_conf(&read("/etc/resolv.conf"), options)),
+        ("/etc/hostname", "hostname", format!("{hostname}\n")),
+        ("/etc/hosts", "hosts", hosts(&host_hosts, options)?),
+    ];
+    let mut files = Vec::new();
+    for (target, name, content) in contents {
+        let path = dir.join(name);
+        if !path.exists() {
+            state::write_atomically(&path, content.as_bytes())?;
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+                .map_err(Error::file("set the mode of", &path))?;
+        }
+        files.push((target, path));
+    }
+    Ok(files)
+}
+
+const OWN_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+fn hosts(host_file: &str, options: &RunOptions) -> Result<String> {
+    let mut text = if host_file.is_empty() { OWN_HOSTS.to_owned() } else { host_file.to_owned() };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for entry in &options.extra_hosts {
+        let (name, address) = entry
+            .split_once([':', '='])
+            .filter(|(name, address)| {
+                !name.is_empty()
+                    && address.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+            })
+            .ok_or_else(|| Error::invalid("--add-host", entry.as_str(), "write NAME:ADDRESS"))?;
+        text.push_str(&format!("{}\t{name}\n", address.trim_matches(['[', ']'])));
+    }
+    for (address, names) in &options.network_hosts {
+        text.push_str(&format!("{address}\t{}\n", names.join(" ")));
+    }
+    Ok(text)
+}
+
+/// The host's resolver settings. Outside the host's network its own loopback is not the container's, so such servers go.
+fn resolv_conf(host: &str, options: &RunOptions) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let own_network = options.network != NetworkMode::Host;
+    for line in host.lines() {
+        let mut words = line.split_whitespace();
+        let keep = match words.next() {
+            Some("nameserver") => {
+                let is_loopback = words
+                    .next()
+                    .and_then(|a| a.parse::<std::net::IpAddr>().ok())
+                    .is_some_and(|a| a.is_loopback());
+                options.dns.is_empty() && !(own_network && is_loopback)
+            }
+            Some("search" | "domain") => options.dns_search.is_empty(),
+            Some("options") => options.dns_options.is_empty(),
+            _ => true,
+        };
+        if keep {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.extend(options.dns.iter().map(|server| format!("nameserver {server}")));
+    if !options.dns_search.is_empty() && options.dns_search != ["."] {
+        lines.push(format!("search {}", options.dns_search.join(" ")));
+    }
+    if !options.dns_options.is_empty() {
+        lines.push(format!("options {}", options.dns_options.join(" ")));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn throttle_counters() -> u32 {
+    let has = |cpu: &u32| {
+        Path::new(&format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle")).exists()
+    };
+    u32::try_from((0..u32::MAX).take_while(has).count()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Covers: RUN-51
+    #[test]
+    fn resolvers_of_the_hosts_loopback_stay_on_the_host() {
+        let host = "# made by x\nsearch corp.example\nnameserver 127.0.0.53\nnameserver 9.9.9.9\noptions edns0\n";
+        let own = RunOptions::default();
+        assert_eq!(
+            resolv_conf(host, &own),
+            "# made by x\nsearch corp.example\nnameserver 9.9.9.9\noptions edns0\n"
+        );
+        let on_host = RunOptions { network: NetworkMode::Host, ..RunOptions::default() };
+        assert_eq!(resolv_conf(host, &on_host), host);
+        let given = RunOptions {
+            dns: vec!["1.1.1.1".into()],
+            dns_search: vec![".".into()],
+            dns_options: vec!["ndots:1".into()],
+            ..RunOptions::default()
+        };
+        assert_eq!(resolv_conf(host, &given), "# made by x\nnameserver 1.1.1.1\noptions ndots:1\n");
+    }
+
+    #[test]
+    fn hosts_get_the_added_names() {
+        let options = RunOptions {
+            extra_hosts: vec!["db:10.0.0.2".into(), "six:[fe80::1]".into()],
+            ..RunOptions::default()
+        };
+        let text = hosts("", &options).unwrap();
+        assert!(
+            text.starts_with("127.0.0.1\tlocalhost\n")
+                && text.ends_with("10.0.0.2\tdb\nfe80::1\tsix\n"),
+            "{text}"
+        );
+        let bad = RunOptions { extra_hosts: vec!["db".into()], ..RunOptions::default() };
+        assert!(hosts("", &bad).is_err());
+    }
+
+    /// Covers: RUN-45
+    #[test]
+    fn a_missing_source_is_made_or_refused_as_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("a/b");
+        let mount = |missing| MountRequest {
+            kind: MountKind::Bind { source: source.clone(), missing },
+            target: "/x".into(),
+            access: crate::mounts::Access::ReadWrite,
+            propagation: "rprivate".into(),
+        };
+        let error = make_missing_source(&mount(MissingSource::Refuse)).unwrap_err();
+        assert!(error.to_string().contains("bind source path does not exist"), "{error}");
+        make_missing_source(&mount(MissingSource::Create)).unwrap();
+        assert!(source.is_dir());
+    }
+}

@@ -1,0 +1,198 @@
+//! Control groups of a container after it was made: freezing, killing what is left, removing, and telling of OOM kills.
+//!
+//! The groups are made by `libcontainer` at one path in every hierarchy ([`crate::spec::cgroup_path`]).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::clock::Deadline;
+use crate::error::{Error, Result};
+use crate::signal::Signal;
+use crate::spec::{CgroupLayout, cgroup_path};
+
+const ROOT: &str = "/sys/fs/cgroup";
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
+/// The kernel lets go of a group a moment after its last process was waited for.
+const RETRY_AFTER: Duration = Duration::from_micros(200);
+
+/// Which control groups this host has.
+pub(crate) fn layout() -> CgroupLayout {
+    if Path::new(ROOT).join("cgroup.controllers").exists() {
+        CgroupLayout::V2
+    } else {
+        CgroupLayout::V1
+    }
+}
+
+/// Whether the memory controller of this host limits swap too.
+pub(crate) fn has_swap_limits() -> bool {
+    match layout() {
+        CgroupLayout::V2 => true,
+        CgroupLayout::V1 => Path::new(ROOT).join("memory/memory.memsw.limit_in_bytes").exists(),
+    }
+}
+
+/// The groups of one container or step.
+#[derive(Debug, Clone)]
+pub(crate) struct Cgroup {
+    relative: PathBuf,
+}
+
+impl Cgroup {
+    /// The groups that belong to this id.
+    pub(crate) fn of(id: &str) -> Self {
+        Self { relative: PathBuf::from(cgroup_path(id).trim_start_matches('/')) }
+    }
+
+    /// The folder of a controller (version 1), or the only folder (version 2).
+    pub(crate) fn dir(&self, controller: &str) -> PathBuf {
+        match layout() {
+            CgroupLayout::V1 => Path::new(ROOT).join(controller).join(&self.relative),
+            CgroupLayout::V2 => Path::new(ROOT).join(&self.relative),
+        }
+    }
+
+    /// One value of a controller.
+    pub(crate) fn read(&self, controller: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.dir(controller).join(file)).ok()
+    }
+
+    /// Stops all processes where they are.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.set_frozen("FROZEN", "1")
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.set_frozen("THAWED", "0")
+    }
+
+    fn set_frozen(&self, v1: &str, v2: &str) -> Result<()> {
+        let dir = self.dir("freezer");
+        let (file, value) = match layout() {
+            CgroupLayout::V1 => (dir.join("freezer.state"), v1),
+            CgroupLayout::V2 => (dir.join("cgroup.freeze"), v2),
+        };
+        fs::write(&file, value).map_err(Error::file("write", &file))?;
+        let deadline = Deadline::after(Some(FREEZE_PATIENCE));
+        while !self.is_in_state(v1, v2) {
+            if deadline.has_come() {
+                let _ = fs::write(&file, if v1 == "FROZEN" { "THAWED" } else { value });
+                return Err(Error::File {
+                    act: "freeze the processes of",
+                    path: dir,
+                    source: io::ErrorKind::TimedOut.into(),
+                });
+            }
+            std::thread::sleep(RETRY_AFTER);
+        }
+        Ok(())
+    }
+
+    fn is_in_state(&self, v1: &str, v2: &str) -> bool {
+        match layout() {
+            CgroupLayout::V1 => {
+                self.read("freezer", "freezer.state").is_some_and(|state| state.trim() == v1)
+            }
+            CgroupLayout::V2 => self.read("", "cgroup.events").is_some_and(|events| {
+                events.lines().any(|line| line.strip_prefix("frozen ") == Some(v2))
+            }),
+        }
+    }
+
+    /// Host pids of all processes in the group and below.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        let mut dirs = vec![self.dir("pids")];
+        while let Some(dir) = dirs.pop() {
+            let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+            dirs.extend(sub_folders(&dir));
+        }
+        pids
+    }
+
+    /// Kills every process, thawing them so that they notice.
+    pub(crate) fn kill_all(&self) {
+        let kill_file = self.dir("").join("cgroup.kill");
+        if layout() == CgroupLayout::V2 && fs::write(kill_file, "1").is_ok() {
+            return;
+        }
+        for pid in self.pids() {
+            if let Ok(process) = crate::process::ProcessRef::of(pid) {
+                let _ = process.signal(Signal::KILL);
+            }
+        }
+        let _ = fs::write(self.dir("freezer").join("freezer.state"), "THAWED");
+    }
+
+    /// Removes the groups in every hierarchy, killing what is left in them.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let deadline = Deadline::after(Some(REMOVE_PATIENCE));
+        for dir in self.all_dirs() {
+            loop {
+                match remove_group(&dir) {
+                    Ok(()) => break,
+                    Err(error) if deadline.has_come() => {
+                        return Err(Error::file("remove control group", &dir)(error));
+                    }
+                    Err(_) => {
+                        self.kill_all();
+                        std::thread::sleep(RETRY_AFTER);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn all_dirs(&self) -> Vec<PathBuf> {
+        let here = Path::new(ROOT).join(&self.relative);
+        let hierarchies = match layout() {
+            CgroupLayout::V2 => Vec::new(),
+            CgroupLayout::V1 => sub_folders(Path::new(ROOT)),
+        };
+        hierarchies
+            .into_iter()
+            .map(|hierarchy| hierarchy.join(&self.relative))
+            .chain([here])
+            .filter(|dir| dir.is_dir())
+            .collect()
+    }
+
+    /// Whether the kernel has killed a process of the group for lack of memory.
+    pub(crate) fn saw_oom_kill(&self) -> bool {
+        let text = match layout() {
+            CgroupLayout::V1 => self.read("memory", "memory.oom_control"),
+            CgroupLayout::V2 => self.read("", "memory.events"),
+        };
+        text.is_some_and(|text| {
+            text.lines()
+                .filter_map(|line| line.strip_prefix("oom_kill "))
+                .any(|count| count.trim().parse::<u64>().is_ok_and(|count| count > 0))
+        })
+    }
+}
+
+/// Removes a group and those below it; one that is gone is removed.
+fn remove_group(dir: &Path) -> io::Result<()> {
+    for below in sub_folders(dir) {
+        remove_group(&below)?;
+    }
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sub_folders(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok())
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
