@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use engine::oci::Platform;
 use engine::runtime::{
     Device, LogOptions, MountFlag, MountRequest, NamespaceMode, NetworkMode, Resources,
-    RestartPolicy, RunOptions, SeccompChoice, Signal, Ulimit, parse_mount, parse_tmpfs,
+    RestartPolicy, RunOptions, SeccompChoice, Signal, Ulimit, VolumeFlag, parse_mount, parse_tmpfs,
     parse_volume,
 };
 
@@ -210,7 +210,7 @@ impl ContainerOptions {
     /// What the runtime is asked for.
     pub(crate) fn request(&self, command: &[String]) -> Result<RunOptions> {
         let namespace = |option, text: &Option<String>| {
-            NamespaceMode::parse(option, text.as_deref().unwrap_or("")).map_err(engine::Error::from)
+            NamespaceMode::parse(option, text.as_deref().unwrap_or("")).map_err(Error::from)
         };
         let (seccomp, no_new_privileges) = self.security()?;
         Ok(RunOptions {
@@ -250,17 +250,19 @@ impl ContainerOptions {
             sysctls: pairs("--sysctl", &self.sysctl)?.into_iter().collect(),
             shm_size: self.shm_size.as_deref().map(|text| bytes("--shm-size", text)).transpose()?,
             oom_score_adj: self.oom_score_adj,
-            restart: self.restart.parse::<RestartPolicy>().map_err(engine::Error::from)?,
+            restart: self.restart.parse::<RestartPolicy>()?,
             auto_remove: self.rm,
             init: self.init,
             stop_signal: self
                 .stop_signal
                 .as_deref()
-                .map(|text| text.parse::<Signal>().map_err(engine::Error::from))
+                .map(|text| text.parse::<Signal>())
                 .transpose()?,
             stop_timeout: self.stop_timeout,
-            log: LogOptions::parse(self.log_driver.as_deref(), &pairs("--log-opt", &self.log_opt)?)
-                .map_err(engine::Error::from)?,
+            log: LogOptions::parse(
+                self.log_driver.as_deref(),
+                &pairs("--log-opt", &self.log_opt)?,
+            )?,
             extra_hosts: self.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?,
             dns: self.dns.clone(),
             dns_search: self.dns_search.clone(),
@@ -273,7 +275,7 @@ impl ContainerOptions {
         match self.network.as_deref() {
             // Docker's default is its bridge; a container that names no network gets no network here yet.
             None | Some("default") => Ok(NetworkMode::default()),
-            Some(text) => Ok(text.parse().map_err(engine::Error::from)?),
+            Some(text) => Ok(text.parse()?),
         }
     }
 
@@ -299,22 +301,30 @@ impl ContainerOptions {
         Ok(texts.into_iter().map(pair).collect())
     }
 
-    fn mounts(&self) -> Result<Vec<MountRequest>> {
-        let mut mounts = Vec::new();
+    /// What `-v` and `--mount` name: host paths and volumes.
+    pub(crate) fn volumes(&self) -> Result<Vec<VolumeFlag>> {
+        let mut volumes = Vec::new();
         for text in &self.volume {
-            let flag = parse_volume(&from_here(text)?).map_err(engine::Error::from)?;
-            mounts.push(flag.as_bind().ok_or_else(|| no_volumes("-v", text))?);
+            volumes.push(parse_volume(&from_here(text)?)?);
         }
         for text in &self.mount {
-            mounts.push(match parse_mount(text).map_err(engine::Error::from)? {
-                MountFlag::Volume(flag) => {
-                    flag.as_bind().ok_or_else(|| no_volumes("--mount", text))?
-                }
-                MountFlag::Tmpfs(request) => request,
-            });
+            if let MountFlag::Volume(flag) = parse_mount(text)? {
+                volumes.push(flag);
+            }
+        }
+        Ok(volumes)
+    }
+
+    /// `--tmpfs` and `--mount type=tmpfs`.
+    fn mounts(&self) -> Result<Vec<MountRequest>> {
+        let mut mounts = Vec::new();
+        for text in &self.mount {
+            if let MountFlag::Tmpfs(request) = parse_mount(text)? {
+                mounts.push(request);
+            }
         }
         for text in &self.tmpfs {
-            mounts.push(parse_tmpfs(text).map_err(engine::Error::from)?);
+            mounts.push(parse_tmpfs(text)?);
         }
         Ok(mounts)
     }
@@ -379,9 +389,9 @@ impl ContainerOptions {
 fn parsed<T>(texts: &[String]) -> Result<Vec<T>>
 where
     T: std::str::FromStr,
-    engine::Error: From<T::Err>,
+    Error: From<T::Err>,
 {
-    texts.iter().map(|text| Ok(text.parse().map_err(engine::Error::from)?)).collect()
+    texts.iter().map(|text| Ok(text.parse()?)).collect()
 }
 
 fn pairs(option: &str, texts: &[String]) -> Result<Vec<(String, String)>> {
@@ -414,13 +424,6 @@ fn host(text: &str) -> Result<String> {
             Err(Error::refused(format!("bad format for add-host: {text:?}"), "write NAME:ADDRESS"))
         }
     }
-}
-
-fn no_volumes(flag: &str, text: &str) -> Error {
-    Error::refused(
-        format!("{flag} {text}: named and anonymous volumes are not supported yet"),
-        "a bind mount of a host folder works: -v /host/folder:/folder",
-    )
 }
 
 /// `./data:/data` names a folder below the current one.

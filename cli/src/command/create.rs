@@ -48,6 +48,7 @@ pub(crate) fn make(
         name: options.name.clone(),
         image: image.to_owned(),
         platform: options.platform.clone(),
+        volumes: options.volumes()?,
         options: run,
     };
     let id = session.engine()?.containers().create(request)?;

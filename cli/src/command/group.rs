@@ -3,8 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, create, exec, history, image_prune, images, import, info, inspect, kill, logs, pause,
-    ps, pull, push, rename, restart, rm, rmi, run, start, stop, tag, unpause, version, wait,
+    Session, create, exec, history, image_prune, images, import, info, inspect, kill, load, logs,
+    pause, ps, pull, push, rename, restart, rm, rmi, run, save, start, stop, tag, unpause, version,
+    wait,
 };
 use crate::error::Result;
 
@@ -21,6 +22,7 @@ enum ImageVerb {
     History(history::Args),
     Import(import::Args),
     Inspect(inspect::ImageArgs),
+    Load(load::Args),
     #[command(alias = "list")]
     Ls(images::Args),
     Prune(image_prune::Args),
@@ -28,6 +30,7 @@ enum ImageVerb {
     Push(push::Args),
     #[command(alias = "remove")]
     Rm(rmi::Args),
+    Save(save::Args),
     Tag(tag::Args),
 }
 
@@ -38,11 +41,13 @@ impl ImageArgs {
             ImageVerb::History(args) => args.run(session),
             ImageVerb::Import(args) => args.run(session),
             ImageVerb::Inspect(args) => args.run(session),
+            ImageVerb::Load(args) => args.run(session),
             ImageVerb::Ls(args) => args.run(session),
             ImageVerb::Prune(args) => args.run(session),
             ImageVerb::Pull(args) => args.run(session),
             ImageVerb::Push(args) => args.run(session),
             ImageVerb::Rm(args) => args.run(session),
+            ImageVerb::Save(args) => args.run(session),
             ImageVerb::Tag(args) => args.run(session),
         }
     }

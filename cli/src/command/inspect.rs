@@ -91,7 +91,7 @@ fn either(session: &Session, name: &str) -> Result<Value> {
 }
 
 /// Prints everything that was found, then fails with what was not.
-fn show(
+pub(crate) fn show(
     session: &Session,
     names: &[String],
     format: Option<&str>,

@@ -14,6 +14,7 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod load;
 mod login;
 mod logout;
 mod logs;
@@ -28,6 +29,7 @@ mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod start;
 mod stop;
 mod tag;
@@ -35,6 +37,7 @@ mod trust;
 mod unpause;
 mod verify;
 mod version;
+mod volume;
 mod wait;
 
 use std::cell::OnceCell;
@@ -117,6 +120,7 @@ enum Verb {
     Info(info::Args),
     Inspect(inspect::Args),
     Kill(kill::Args),
+    Load(load::Args),
     Login(login::Args),
     Logout(logout::Args),
     Logs(logs::Args),
@@ -130,6 +134,7 @@ enum Verb {
     Rm(rm::Args),
     Rmi(rmi::Args),
     Run(run::Args),
+    Save(save::Args),
     Start(start::Args),
     Stop(stop::Args),
     System(group::SystemArgs),
@@ -138,6 +143,7 @@ enum Verb {
     Unpause(unpause::Args),
     Verify(verify::Args),
     Version(version::Args),
+    Volume(volume::Args),
     Wait(wait::Args),
 }
 
@@ -213,6 +219,7 @@ impl Verb {
             Self::Info(args) => args.run(session),
             Self::Inspect(args) => args.run(session),
             Self::Kill(args) => args.run(session),
+            Self::Load(args) => args.run(session),
             Self::Login(args) => args.run(session),
             Self::Logout(args) => args.run(session),
             Self::Logs(args) => args.run(session),
@@ -226,6 +233,7 @@ impl Verb {
             Self::Rm(args) => args.run(session),
             Self::Rmi(args) => args.run(session),
             Self::Run(args) => args.run(session),
+            Self::Save(args) => args.run(session),
             Self::Start(args) => args.run(session),
             Self::Stop(args) => args.run(session),
             Self::System(args) => args.run(session),
@@ -234,6 +242,7 @@ impl Verb {
             Self::Unpause(args) => args.run(session),
             Self::Verify(args) => args.run(session),
             Self::Version(args) => args.run(session),
+            Self::Volume(args) => args.run(session),
             Self::Wait(args) => args.run(session),
         }
     }
