@@ -52,7 +52,7 @@ impl BlockingRepository {
             let fetched = self.repository.manifest(&selector).await?;
             let selector = Selector::Tag(tag.to_owned());
             let media_type = fetched.descriptor.media_type().clone();
-            self.repository.put_referrer(&selector, &media_type, fetched.bytes).await.map(drop)
+            self.repository.put_manifest(&selector, &media_type, fetched.bytes).await.map(drop)
         })
     }
 
@@ -65,7 +65,7 @@ impl BlockingRepository {
         bytes: Bytes,
     ) -> Result<(), RegistryError> {
         let media_type = descriptor.media_type();
-        self.handle.block_on(self.repository.put_referrer(selector, media_type, bytes)).map(drop)
+        self.handle.block_on(self.repository.put_manifest(selector, media_type, bytes)).map(drop)
     }
 
     /// Uploads a blob, or finds that it need not.

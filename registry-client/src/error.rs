@@ -168,6 +168,12 @@ pub enum Problem {
         /// The offset the registry confirmed.
         offset: u64,
     },
+    /// The registry does not keep an upload over a broken connection.
+    #[error("the registry lost the upload {times} times after the connection broke")]
+    UploadLost {
+        /// How often.
+        times: u32,
+    },
     /// Another writer kept changing the same list.
     #[error("the referrers list {tag} was changed by others {tries} times in a row")]
     Contended {
@@ -464,7 +470,10 @@ impl Problem {
                 is_temporary_status(answer.status)
                     || answer.details.iter().any(|detail| is_temporary_code(&detail.code))
             }
-            Self::RateLimited { .. } | Self::Contended { .. } | Self::Abandoned => true,
+            Self::RateLimited { .. }
+            | Self::Contended { .. }
+            | Self::UploadLost { .. }
+            | Self::Abandoned => true,
             Self::Auth(error) => error.is_temporary(),
             // The next copy of the content may be whole.
             Self::Verify(VerifyError::Truncated { .. }) => true,

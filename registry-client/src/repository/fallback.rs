@@ -23,24 +23,22 @@ enum Change<'a> {
 }
 
 impl Repository {
-    /// Writes a manifest and, where it has a subject that the registry keeps no list for, adds it
-    /// to the subject's fallback tag.
-    pub async fn put_referrer(
+    /// Adds a manifest that was just written to its subject's fallback tag, where it has a subject
+    /// and the registry did not say that it keeps the list itself (distribution-spec, "Pushing
+    /// manifests with subject").
+    pub(super) async fn note_referrer(
         &self,
-        selector: &Selector,
-        media_type: &MediaType,
-        bytes: Bytes,
-    ) -> Result<PushedManifest, RegistryError> {
-        let wrap = |problem| self.manifest_error(Act::PutManifest, selector, problem);
-        let document = Raw::<ManifestOrIndex>::parse(&bytes[..])
-            .map_err(|error| wrap(Problem::BadRequest { reason: error.to_string() }))?;
-        let pushed = self.put(selector, media_type, bytes).await.map_err(wrap)?;
-        let Some(subject) = document.subject().filter(|_| pushed.recorded_subject.is_none()) else {
-            return Ok(pushed);
-        };
+        pushed: &PushedManifest,
+        bytes: &[u8],
+    ) -> Result<(), Problem> {
+        if pushed.recorded_subject.is_some() {
+            return Ok(());
+        }
+        // Documents of kinds we do not know have no subject that we could know.
+        let Ok(document) = Raw::<ManifestOrIndex>::parse(bytes) else { return Ok(()) };
+        let Some(subject) = document.subject() else { return Ok(()) };
         let entry = referrer_entry(&pushed.descriptor, &document);
-        self.change_fallback(subject.digest(), Change::Add(&entry)).await.map_err(wrap)?;
-        Ok(pushed)
+        self.change_fallback(subject.digest(), Change::Add(&entry)).await
     }
 
     /// Takes a manifest out of its subject's fallback tag, before it is deleted.

@@ -82,15 +82,19 @@ impl Repository {
         fetched.map_err(|problem| self.manifest_error(Act::GetManifest, selector, problem))
     }
 
-    /// Writes a manifest, byte by byte as given, under a tag or its digest (end-7).
+    /// Writes a manifest, byte by byte as given, under a tag or its digest (end-7). Where it has a
+    /// subject and the registry keeps no list of referrers, the subject's fallback tag gets an
+    /// entry for it.
     pub async fn put_manifest(
         &self,
         selector: &Selector,
         media_type: &MediaType,
         bytes: Bytes,
     ) -> Result<PushedManifest, RegistryError> {
-        let put = self.put(selector, media_type, bytes).await;
-        put.map_err(|problem| self.manifest_error(Act::PutManifest, selector, problem))
+        let wrap = |problem| self.manifest_error(Act::PutManifest, selector, problem);
+        let pushed = self.put(selector, media_type, bytes.clone()).await.map_err(wrap)?;
+        self.note_referrer(&pushed, &bytes).await.map_err(wrap)?;
+        Ok(pushed)
     }
 
     async fn head(&self, selector: &Selector) -> Result<Option<Descriptor>, Problem> {

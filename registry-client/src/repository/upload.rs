@@ -5,7 +5,7 @@ mod session;
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
+use http::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{HeaderName, Method, StatusCode};
 use oci::{Algorithm, Descriptor};
 
@@ -252,7 +252,7 @@ impl Repository {
     ) -> Result<(), Problem> {
         let start = session.offset;
         let end = start.saturating_add(session.chunk_bytes).min(descriptor.size());
-        let call = self
+        let mut call = self
             .upload_call(Method::PATCH, session)
             .with_header(CONTENT_TYPE, "application/octet-stream")?
             // No unit and both ends inclusive (end-5).
@@ -260,6 +260,9 @@ impl Repository {
             .sends(CallBody::Content { content: content.clone(), range: start..end })
             .accepts(&[201, 202, 204])
             .once();
+        if session.own_connections {
+            call = call.with_header(CONNECTION, "close")?;
+        }
         let answer = self.exchange.call(endpoint, &call).await?;
         session.follow(&answer)?;
         session.confirm(parse_range_end(answer.header(RANGE.as_str())), end)?;
@@ -314,12 +317,13 @@ impl Repository {
             return Ok(Recovered::GoOn);
         }
         let lost_place = is_lost_place(&problem);
-        if !problem.is_temporary() && !lost_place
-            || failures >= self.exchange.config.retry.tries_max
-        {
+        let gives_up = failures >= self.exchange.config.retry.tries_max;
+        if gives_up || !problem.is_temporary() && !lost_place {
             self.cancel(endpoint, session).await;
-            return Err(problem);
+            let times = session.restarts + 1;
+            return Err(if lost_place { Problem::UploadLost { times } } else { problem });
         }
+        session.own_connections |= matches!(problem, Problem::Connection { .. });
         if !lost_place {
             let wait = self.exchange.wait_after(endpoint, problem, failures)?;
             self.exchange.config.clock.sleep(wait).await;
@@ -336,6 +340,9 @@ impl Repository {
                     && self.head_blob(descriptor.digest(), self.push_scope()).await?.is_some()
                 {
                     return Ok(Recovered::Complete);
+                }
+                if session.restarts + 1 >= self.exchange.config.retry.tries_max {
+                    return Err(Problem::UploadLost { times: session.restarts + 1 });
                 }
                 session.restart(self.begin(endpoint, descriptor).await?);
                 0

@@ -62,7 +62,7 @@ async fn attach(
     let document = referrer(subject, artifact_type, salt);
     let selector = Selector::Digest(document.digest());
     let bytes = Bytes::copy_from_slice(document.bytes());
-    repository.put_referrer(&selector, &MediaType::OciManifest, bytes).await.expect("attaches");
+    repository.put_manifest(&selector, &MediaType::OciManifest, bytes).await.expect("attaches");
     document.digest()
 }
 
@@ -156,7 +156,7 @@ async fn an_image_under_the_fallback_tag_is_not_overwritten() {
     let document = referrer(&subject, "a/signature", 1);
     let bytes = Bytes::copy_from_slice(document.bytes());
     let selector = Selector::Digest(document.digest());
-    let error = repository.put_referrer(&selector, &MediaType::OciManifest, bytes).await;
+    let error = repository.put_manifest(&selector, &MediaType::OciManifest, bytes).await;
     assert!(error.expect_err("refused").to_string().contains("is no index"));
     assert_eq!(registry.manifest("x", &tag).as_deref(), Some(&image[..]));
 }

@@ -123,6 +123,35 @@ async fn a_session_that_the_registry_forgot_is_replaced_by_a_new_one() {
 
 /// Covers: DST-12
 #[tokio::test]
+async fn a_registry_that_loses_every_upload_on_a_bad_link_gets_a_connection_for_each_chunk() {
+    for mode in [UploadMode::Chunked, UploadMode::AtOnce] {
+        let registry = TestRegistry::start().await;
+        let lost = answer(404, &[], r#"{"errors":[{"code":"BLOB_UPLOAD_INVALID"}]}"#);
+        registry.fault(Fault::once(Method::GET, "uploads", lost).times(1_000));
+        let proxy = CuttingProxy::start(registry.host.clone(), 2_500_000, 1_000).await;
+        let config = UploadConfig { mode, chunk_bytes: 1024 * KIB, ..UploadConfig::default() };
+        let repository = repository(&client().0, &proxy.host, "a").with_upload_config(config);
+        let bytes = noise(8 << 20);
+        push(&repository, &bytes).await.expect("in the end");
+        assert_eq!(registry.blob("a", &Digest::sha256(&bytes)).as_deref(), Some(&bytes[..]));
+        assert_eq!(registry.seen(&Method::POST, "uploads").len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_lost_again_and_again_is_given_up() {
+    let registry = TestRegistry::start().await;
+    let lost = answer(404, &[], r#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#);
+    registry.fault(Fault::once(Method::PATCH, "uploads", lost.clone()).after(1).times(1_000));
+    registry.fault(Fault::once(Method::GET, "uploads", lost).times(1_000));
+    let repository = chunked(repository(&client().0, &registry.host, "a"), 100 * KIB);
+    let error = push(&repository, &noise(300 * KIB as usize)).await.expect_err("never");
+    assert!(error.is_temporary(), "{error}");
+    assert!(registry.seen(&Method::POST, "uploads").len() <= 5);
+}
+
+/// Covers: DST-12
+#[tokio::test]
 async fn after_a_416_the_registry_is_asked_where_it_is() {
     let registry = TestRegistry::start().await;
     let off = answer(416, &[], r#"{"errors":[{"code":"RANGE_INVALID"}]}"#);

@@ -35,6 +35,10 @@ pub(super) struct Session {
     pub(super) closing: bool,
     /// Whether the other mode was tried already.
     changed_mode: bool,
+    /// Whether each chunk gets a connection of its own, because one broke under several.
+    pub(super) own_connections: bool,
+    /// How often the registry has lost the upload.
+    pub(super) restarts: u32,
 }
 
 impl Session {
@@ -47,6 +51,8 @@ impl Session {
             at_once: true,
             closing: false,
             changed_mode: false,
+            own_connections: false,
+            restarts: 0,
         }
     }
 
@@ -80,11 +86,17 @@ impl Session {
         self.changed_mode = true;
     }
 
-    /// A new session for the same upload, which starts over in the mode it was in.
+    /// A new session for the same upload. What broke at once goes in chunks now, unless the
+    /// registry does not take them.
     pub(super) fn restart(&mut self, fresh: Self) {
-        let (at_once, changed_mode) = (self.at_once, self.changed_mode);
-        let chunk_bytes = self.chunk_bytes.max(fresh.chunk_min);
-        *self = Self { at_once, changed_mode, chunk_bytes, ..fresh };
+        *self = Self {
+            at_once: self.at_once && self.changed_mode,
+            changed_mode: self.changed_mode,
+            own_connections: true,
+            restarts: self.restarts + 1,
+            chunk_bytes: self.chunk_bytes.max(fresh.chunk_min),
+            ..fresh
+        };
     }
 
     /// The next location, which may differ after every answer (DST-10).
