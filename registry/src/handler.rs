@@ -76,7 +76,8 @@ impl App {
     ) -> Result<Self, Error> {
         let content = Content::open(&config.root)?;
         let repositories = Arc::new(Repositories::open(&config.root)?);
-        let uploads = Uploads::new(repositories.clone(), content.clone(), config.limits.uploads);
+        let uploads = Uploads::new(repositories.clone(), content.clone(), config.limits.uploads)
+            .map_err(|source| Error::root(&config.root, source))?;
         Ok(Self {
             pull_through: pull_through(&repositories, &content),
             uploads: Arc::new(uploads),
@@ -189,8 +190,7 @@ fn no_body() -> Fault {
 /// Answers one request.
 pub(crate) async fn serve(app: Arc<App>, request: Request<Body>, peer: Peer) -> Response {
     let started = Moment::now();
-    let running = app.clone();
-    let _running = running.metrics.running.enter();
+    let running = app.metrics.running.enter();
     let (head, body) = request.into_parts();
     let mut entry = Entry::of(&head, peer);
     let route = Route::parse(head.uri.path());
@@ -210,6 +210,7 @@ pub(crate) async fn serve(app: Arc<App>, request: Request<Body>, peer: Peer) -> 
         Body::new(Watched::new(body, move |sent| {
             app.metrics.sent.fetch_add(sent, Ordering::Relaxed);
             app.log.write(&entry, status, sent, started.elapsed());
+            drop(running);
         }))
     })
 }

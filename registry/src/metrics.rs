@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Upper bounds of the latency histogram, in seconds.
@@ -18,7 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) sent: AtomicU64,
     /// Connections open now.
     pub(crate) connections: Gauge,
-    /// Requests running now.
+    /// Requests running now, until the last byte of their answer is taken.
     pub(crate) running: Gauge,
     /// Blobs fetched from the upstream.
     pub(crate) upstream_fetches: AtomicU64,
@@ -42,27 +42,28 @@ struct Latency {
 
 /// A number that goes up and down.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicI64);
+pub(crate) struct Gauge(Arc<AtomicI64>);
 
 impl Gauge {
     /// One more, until the guard is dropped.
-    pub(crate) fn enter(&self) -> Entered<'_> {
+    pub(crate) fn enter(&self) -> Entered {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Entered(self)
+        Entered(self.0.clone())
     }
 
-    fn value(&self) -> i64 {
+    /// How many there are.
+    pub(crate) fn value(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// One unit of a gauge.
 #[derive(Debug)]
-pub(crate) struct Entered<'a>(&'a Gauge);
+pub(crate) struct Entered(Arc<AtomicI64>);
 
-impl Drop for Entered<'_> {
+impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -89,7 +90,7 @@ impl Metrics {
     }
 
     /// The page that `/metrics` serves.
-    pub(crate) fn render(&self, open_uploads: usize) -> String {
+    pub(crate) fn render(&self, open_uploads: usize, receiving_uploads: usize) -> String {
         let mut page = String::with_capacity(4096);
         self.render_requests(&mut page);
         self.render_latency(&mut page);
@@ -104,6 +105,12 @@ impl Metrics {
                 self.running.value().to_string(),
             ),
             ("uploads_open", "gauge", "Unfinished upload sessions.", open_uploads.to_string()),
+            (
+                "uploads_receiving",
+                "gauge",
+                "Upload bodies being read now.",
+                receiving_uploads.to_string(),
+            ),
             (
                 "upstream_fetches_total",
                 "counter",
@@ -209,7 +216,7 @@ mod tests {
         metrics.request("blob", &http::Method::GET, 200, Duration::from_secs(100));
         metrics.request("base", &invented, 405, Duration::ZERO);
         let running = metrics.running.enter();
-        let page = metrics.render(7);
+        let page = metrics.render(7, 2);
         for row in [
             "wherry_registry_requests_total{endpoint=\"blob\",method=\"GET\",status=\"200\"} 2",
             "wherry_registry_requests_total{endpoint=\"base\",method=\"other\",status=\"405\"} 1",
@@ -222,6 +229,6 @@ mod tests {
             assert!(page.lines().any(|line| line == row), "{row} in\n{page}");
         }
         drop(running);
-        assert!(metrics.render(0).contains("wherry_registry_requests_running 0\n"));
+        assert!(metrics.render(0, 0).contains("wherry_registry_requests_running 0\n"));
     }
 }

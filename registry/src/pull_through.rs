@@ -212,11 +212,7 @@ impl PullThrough {
         name: RepositoryName,
         digest: Digest,
     ) -> Result<Response, Fault> {
-        let app = call.app.clone();
-        let fetch = self.fetches.join(&name, &digest, || {
-            app.metrics.upstream_fetches.fetch_add(1, Ordering::Relaxed);
-            self.upstream.clone()
-        });
+        let fetch = self.fetches.join(&call.app, &name, &digest, &self.upstream);
         let known = fetch.begun().await.map_err(|stop| stop.into_fault())?;
         let ranged = call.head.headers.contains_key(http::header::RANGE);
         if let Some(size) = known.filter(|_| !ranged) {
@@ -224,7 +220,7 @@ impl PullThrough {
         }
         // A part of a blob, or one of unknown size, is served from what was kept.
         fetch.completed().await.map_err(|stop| stop.into_fault())?;
-        match blobs::open(call, &name, &digest).await? {
+        match blobs::open_linked(&call.app, &name, &digest).await? {
             Some(opened) => blobs::respond(call, &digest, opened),
             None => Err(Fault::blob_unknown(&name, &digest)),
         }

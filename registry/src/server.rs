@@ -15,8 +15,9 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::clock::Moment;
 use crate::config::{Config, Mode};
 use crate::error::Error;
 use crate::handler::{App, Peer, serve};
@@ -29,6 +30,9 @@ use crate::upstream::Upstream;
 
 /// How often unfinished uploads are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long an idle connection gets to close when the server stops.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// A server that is being put together.
 pub struct Server {
@@ -150,7 +154,8 @@ impl BoundServer {
             tokio::spawn(sweep(self.app.clone(), self.config.limits.upload_expiry_seconds));
         let connections = Arc::new(Semaphore::new(self.config.limits.connections));
         let graceful = GracefulShutdown::new();
-        let acceptor = Acceptor { app: self.app, tls: self.tls, scheme, config: self.config };
+        let (stop, _) = watch::channel(());
+        let acceptor = Acceptor { app: self.app, tls: self.tls, scheme, config: self.config, stop };
         let acceptor = Arc::new(acceptor);
         let accepting = async {
             loop {
@@ -166,10 +171,7 @@ impl BoundServer {
         }
         drop(listener);
         sweeper.abort();
-        let patience = Duration::from_secs(acceptor.config.limits.shutdown_seconds);
-        if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
-            tracing::warn!("stopping with requests still running");
-        }
+        acceptor.drain(graceful).await;
         Ok(())
     }
 
@@ -271,9 +273,29 @@ struct Acceptor {
     tls: Option<Arc<Tls>>,
     scheme: &'static str,
     config: Config,
+    // A word on it ends the connections that are still open.
+    stop: watch::Sender<()>,
 }
 
 impl Acceptor {
+    /// Lets running requests end, within their time. An idle client that does not answer a
+    /// farewell is not waited for.
+    async fn drain(&self, graceful: GracefulShutdown) {
+        let patience = Duration::from_secs(self.config.limits.shutdown_seconds);
+        let began = Moment::now();
+        let mut closing = std::pin::pin!(graceful.shutdown());
+        while tokio::time::timeout(FAREWELL, &mut closing).await.is_err() {
+            let running = self.app.metrics.running.value();
+            if running > 0 && began.elapsed() > patience {
+                tracing::warn!(running, "stopping with requests still running");
+            }
+            if running == 0 || began.elapsed() > patience {
+                break;
+            }
+        }
+        self.stop.send_replace(());
+    }
+
     async fn connection(
         self: Arc<Self>,
         stream: TcpStream,
@@ -281,9 +303,16 @@ impl Acceptor {
         permit: OwnedSemaphorePermit,
         watcher: Watcher,
     ) {
-        let open = self.app.clone();
-        let _open = open.metrics.connections.enter();
-        let _permit = permit;
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            () = self.speak(stream, peer, watcher) => {}
+            _ = stop.changed() => {}
+        }
+        drop(permit);
+    }
+
+    async fn speak(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let _open = self.app.metrics.connections.enter();
         // Without it small answers wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(tls) = self.tls.as_ref().map(|tls| tls.acceptor()) else {

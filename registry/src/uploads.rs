@@ -28,6 +28,7 @@ pub(crate) struct Uploads {
     content: Content,
     sessions: Mutex<HashMap<UploadId, Arc<Session>>>,
     permits: Arc<Semaphore>,
+    bodies: usize,
     open: AtomicUsize,
 }
 
@@ -64,20 +65,34 @@ pub(crate) struct Bounds {
 
 impl Uploads {
     /// The sessions under `repositories`, at most `bodies` of them receiving at once.
-    pub(crate) fn new(repositories: Arc<Repositories>, content: Content, bodies: usize) -> Self {
-        Self {
+    pub(crate) fn new(
+        repositories: Arc<Repositories>,
+        content: Content,
+        bodies: usize,
+    ) -> io::Result<Self> {
+        let mut open = 0;
+        for name in repositories.upload_holders()? {
+            open += repositories.uploads(&name)?.len();
+        }
+        Ok(Self {
             repositories,
             content,
             sessions: Mutex::default(),
             permits: Arc::new(Semaphore::new(bodies)),
-            open: AtomicUsize::new(0),
-        }
+            bodies,
+            open: AtomicUsize::new(open),
+        })
     }
 
     /// The right to read one upload body, or "come back later".
     pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, Fault> {
         let permit = self.permits.clone().try_acquire_owned();
         permit.map_err(|_| Fault::too_many("too many uploads at once", 1))
+    }
+
+    /// How many upload bodies are being read now.
+    pub(crate) fn receiving(&self) -> usize {
+        self.bodies - self.permits.available_permits()
     }
 
     /// How many sessions are open.
@@ -191,19 +206,15 @@ impl Uploads {
             }
             Ok(all)
         });
-        let mut open = 0;
         for (name, id, age) in listed.await? {
-            open += 1;
             // One that is being written cannot be that old; one that is locked is in use.
             if age >= expiry.as_secs()
                 && let Ok(upload) = self.find(&name, &id).await
             {
                 tracing::info!(repository = %name, upload = %id, age, "removing an unfinished upload");
                 self.cancel(upload).await?;
-                open -= 1;
             }
         }
-        self.open.store(open, Ordering::Relaxed);
         // Held by the map alone: whoever wants it next has to come through the map.
         let idle = |session: &Arc<Session>| {
             let used = *session.used.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use http::header::{
 };
 use oci::Digest;
 
-use super::{Call, DOCKER_CONTENT_DIGEST, empty, set};
+use super::{App, Call, DOCKER_CONTENT_DIGEST, empty, set};
 use crate::body::FileBody;
 use crate::config::Switch;
 use crate::fault::{Code, Fault};
@@ -26,7 +26,7 @@ pub(super) async fn get(
     name: RepositoryName,
     digest: Digest,
 ) -> Result<Response, Fault> {
-    let opened = match open(call, &name, &digest).await? {
+    let opened = match open_linked(&call.app, &name, &digest).await? {
         Some(opened) => opened,
         None => match &call.app.pull_through {
             Some(pull_through) => return pull_through.blob(call, name, digest).await,
@@ -37,12 +37,12 @@ pub(super) async fn get(
 }
 
 /// Opens a blob through its repository.
-pub(crate) async fn open(
-    call: &Call,
+pub(crate) async fn open_linked(
+    app: &App,
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<(File, u64)>, Fault> {
-    let (repositories, content) = (call.app.repositories.clone(), call.app.content.clone());
+    let (repositories, content) = (app.repositories.clone(), app.content.clone());
     let (name, digest) = (name.clone(), digest.clone());
     blocking("open a blob", move || match repositories.blob(&name, &digest)? {
         Some(_) => content.read(&digest),

@@ -34,7 +34,8 @@ pub(super) fn health(app: &App, method: &Method) -> Result<Response, Fault> {
 /// The counters.
 pub(super) fn metrics(app: &App, method: &Method) -> Result<Response, Fault> {
     reading(method)?;
-    let mut response = Response::new(Body::from(app.metrics.render(app.uploads.open_sessions())));
+    let page = app.metrics.render(app.uploads.open_sessions(), app.uploads.receiving());
+    let mut response = Response::new(Body::from(page));
     set(&mut response, CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     Ok(response)
 }

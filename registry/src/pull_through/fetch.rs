@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::content::Content;
 use crate::fault::{Code, Fault};
-use crate::handler::{Call, blobs};
+use crate::handler::{App, Call, blobs};
 use crate::limits;
 use crate::name::RepositoryName;
 use crate::repository::{Repositories, UploadId};
@@ -89,12 +90,13 @@ impl Fetches {
         Self { repositories, content, running: Mutex::default() }
     }
 
-    /// Joins the fetch of a blob; `upstream` is asked for only when there is none.
+    /// Joins the fetch of a blob, or starts one.
     pub(super) fn join(
         self: &Arc<Self>,
+        app: &Arc<App>,
         name: &RepositoryName,
         digest: &Digest,
-        upstream: impl FnOnce() -> Arc<dyn Upstream>,
+        upstream: &Arc<dyn Upstream>,
     ) -> Fetch {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (name.clone(), digest.clone());
@@ -104,10 +106,10 @@ impl Fetches {
         let (sender, receiver) = watch::channel(Progress::Asked);
         let fetch = Fetch(receiver);
         running.insert(key.clone(), fetch.clone());
-        let (fetches, upstream) = (self.clone(), upstream());
+        let (fetches, app, upstream) = (self.clone(), app.clone(), upstream.clone());
         // The fetch goes on when its clients leave: the next one will want the blob as well.
         tokio::spawn(async move {
-            let over = match fetches.run(&*upstream, &key, &sender).await {
+            let over = match fetches.run(&app, &*upstream, &key, &sender).await {
                 Ok(kept) => kept,
                 Err(stop) => Progress::Stopped(stop),
             };
@@ -120,15 +122,22 @@ impl Fetches {
 
     async fn run(
         &self,
+        app: &App,
         upstream: &dyn Upstream,
         (name, digest): &(RepositoryName, Digest),
         sender: &watch::Sender<Progress>,
     ) -> Result<Progress, Stop> {
-        let blob = upstream.blob(name, digest).await?;
         let failed = |fault: Fault| {
             tracing::warn!(fault = %fault.summary(), %digest, "a fetch was not kept");
             Stop::Failed
         };
+        // An earlier fetch may have ended between the caller's look at the disk and now.
+        let kept = blobs::open_linked(app, name, digest).await.map_err(failed)?;
+        if let Some((file, size)) = kept {
+            return Ok(Progress::Kept { file: Arc::new(file), size });
+        }
+        app.metrics.upstream_fetches.fetch_add(1, Ordering::Relaxed);
+        let blob = upstream.blob(name, digest).await?;
         let staging = self.repositories.staging();
         let opened = blocking("stage a fetch", move || {
             let path = staging.join(UploadId::random()?.as_str());

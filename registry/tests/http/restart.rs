@@ -73,10 +73,7 @@ async fn an_upload_is_removed_when_its_last_write_is_too_old() {
         .expect("set");
     // The first look comes with the start.
     site.restart(|_| {});
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while data.exists() && std::time::Instant::now() < deadline {
-        tokio::task::yield_now().await;
-    }
+    site.until_metric("wherry_registry_uploads_open 1").await;
     site.get(&old).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
     site.get(&young).await.is(204);
 }
@@ -115,6 +112,7 @@ async fn a_stopping_server_finishes_what_runs() {
         }));
     let pushing = tokio::spawn(site.client.put(url).body(body).send());
     tokio::io::AsyncWriteExt::write_all(&mut sender, &content[..1_000_000]).await.expect("written");
+    site.until_metric("wherry_registry_uploads_receiving 1").await;
     let server = site.server.take().expect("running");
     let stopping = tokio::task::spawn_blocking(move || server.stop());
     tokio::io::AsyncWriteExt::write_all(&mut sender, &content[1_000_000..]).await.expect("written");

@@ -171,6 +171,18 @@ impl Site {
         self.send("DELETE", path, &[], "").await
     }
 
+    /// Waits until `/metrics` has the row.
+    pub(crate) async fn until_metric(&self, row: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let page = String::from_utf8(self.get("/metrics").await.is(200).body).expect("text");
+            if page.lines().any(|line| line == row) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{row} never came:\n{page}");
+        }
+    }
+
     /// Opens an upload session; its location.
     pub(crate) async fn open(&self, name: &str) -> String {
         let opened =
