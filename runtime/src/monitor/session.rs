@@ -215,12 +215,6 @@ impl Session<'_> {
             sources.push(Source::Tap);
             fds.push(PollFd::from_borrowed_fd(tap.fd(), PollFlags::IN));
         }
-        if !self.clients.iter().any(Client::is_behind) {
-            for (index, output) in self.streams.outputs.iter().enumerate() {
-                sources.push(Source::Output(index));
-                fds.push(PollFd::new(&output.fd, PollFlags::IN));
-            }
-        }
         if let Some(stdin) =
             self.streams.stdin.as_ref().filter(|_| !self.streams.stdin_queue.is_empty())
         {
@@ -237,6 +231,14 @@ impl Session<'_> {
             }
             sources.push(Source::Client(index));
             fds.push(PollFd::from_borrowed_fd(client.fd(), flags));
+        }
+        // After the clients: one whose request to attach waits in its socket must not miss the
+        // output of a program that is quick.
+        if !self.clients.iter().any(Client::is_behind) {
+            for (index, output) in self.streams.outputs.iter().enumerate() {
+                sources.push(Source::Output(index));
+                fds.push(PollFd::new(&output.fd, PollFlags::IN));
+            }
         }
         let _ = poll(&mut fds, None::<&Timespec>);
         sources
