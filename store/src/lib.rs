@@ -6,6 +6,7 @@
 //! arguments.
 
 mod archive;
+mod check;
 mod content;
 mod disk;
 mod error;
@@ -25,6 +26,7 @@ mod volume;
 use std::path::{Path, PathBuf};
 
 pub use archive::{Archives, Directory, Loaded, SaveFormat, Saved};
+pub use check::{Finding, Problem, Refetch, Report, Usage};
 pub use content::{Blob, Content, Ingest, IngestStart, Writer};
 pub use disk::{Disk, Fault};
 pub use error::{Error, ErrorKind, LayerError, Result};

@@ -24,12 +24,6 @@ impl Lock {
         wait(&file).map_err(at("lock", path))?;
         Ok(Self { _file: file })
     }
-
-    /// Takes the lock on `path` where nobody holds it.
-    pub(crate) fn try_exclusive(disk: &Disk, path: &Path) -> Result<Option<Self>> {
-        let file = disk.open_or_create(path)?;
-        Ok(try_lock(&file).map_err(at("lock", path))?.then_some(Self { _file: file }))
-    }
 }
 
 /// Waits for the exclusive lock on an open file.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::content::Content;
 use crate::error::{Error, Result, at};
+use crate::lease::Lease;
 use crate::limits::{NAME_BYTES_MAX, NAMES_BYTES_MAX};
 use crate::lock::Lock;
 
@@ -106,9 +107,7 @@ impl Names {
         descriptor: &Descriptor,
         displaced: Displaced,
     ) -> Result<Option<Descriptor>> {
-        if let Some(missing) = self.content.first_missing(descriptor)? {
-            return Err(Error::Incomplete { name: name.to_string(), missing });
-        }
+        let _lease = self.complete(name.as_str(), descriptor)?;
         self.update(|entries| Ok(point(entries, name, descriptor, displaced)))
     }
 
@@ -119,9 +118,7 @@ impl Names {
 
     /// Records an image without a name, as a build without `-t` makes one.
     pub fn keep_dangling(&self, descriptor: &Descriptor) -> Result<()> {
-        if let Some(missing) = self.content.first_missing(descriptor)? {
-            return Err(Error::Incomplete { name: "<none>".to_owned(), missing });
-        }
+        let _lease = self.complete("<none>", descriptor)?;
         self.update(|entries| {
             keep(entries, descriptor.clone());
             Ok(())
@@ -137,8 +134,18 @@ impl Names {
         })
     }
 
+    /// Makes sure that all of an image is there, and stays while the lease is held.
+    fn complete(&self, name: &str, descriptor: &Descriptor) -> Result<Lease> {
+        let lease = Lease::create(self.content.layout(), self.content.disk(), "name")?;
+        lease.hold(descriptor.digest())?;
+        match self.content.first_missing(descriptor)? {
+            Some(missing) => Err(Error::Incomplete { name: name.to_owned(), missing }),
+            None => Ok(lease),
+        }
+    }
+
     /// Changes the entries as one step: other processes see all of it or nothing. New entries
-    /// must point at complete images ([`Content::first_missing`]). An error changes nothing.
+    /// must point at complete images ([`Content::first_missing`]) that a lease of the caller holds. An error changes nothing.
     pub fn update<T>(&self, change: impl FnOnce(&mut Vec<Named>) -> Result<T>) -> Result<T> {
         let (layout, disk) = (self.content.layout(), self.content.disk());
         let _lock = Lock::exclusive(disk, &layout.lock("names"))?;

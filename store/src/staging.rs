@@ -57,13 +57,13 @@ impl Drop for Staging {
     }
 }
 
-/// Removes what crashed processes left in `parent`; returns how much.
-pub(crate) fn sweep(parent: &Path, disk: &Disk) -> Result<u64> {
+/// Removes what crashed processes left in `parent`, as far as `old` agrees; returns how much.
+pub(crate) fn sweep(parent: &Path, disk: &Disk, old: &dyn Fn(&Path) -> bool) -> Result<u64> {
     let mut removed = 0;
     for entry in std::fs::read_dir(parent).map_err(at("list", parent))? {
         let path = entry.map_err(at("list", parent))?.path();
         let Ok(file) = File::open(&path) else { continue };
-        if !lock::try_lock(&file).map_err(at("lock", &path))? {
+        if !lock::try_lock(&file).map_err(at("lock", &path))? || !old(&path) {
             continue;
         }
         let is_dir = file.metadata().map_err(at("read", &path))?.is_dir();

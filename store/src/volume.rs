@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result, at};
-use crate::layer::{Layers, LayerId, record};
+use crate::layer::{LayerId, Layers, record};
 use crate::layout::Layout;
 use crate::snapshot::materialize_at;
 

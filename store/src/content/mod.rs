@@ -51,11 +51,7 @@ impl Content {
     /// on it, so the collector keeps it for as long as its cutoff says.
     pub fn rely(&self, digest: &Digest) -> Result<Option<u64>> {
         let found = self.alive(digest, |path| {
-            let now = Timestamps {
-                last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-                last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
-            };
-            utimensat(CWD, path, &now, AtFlags::empty())?;
+            touch(path)?;
             std::fs::metadata(path)
         })?;
         Ok(found.map(|metadata| metadata.len()))
@@ -235,6 +231,15 @@ impl Seek for Blob {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
         self.file.seek(position)
     }
+}
+
+/// Stamps a file with the kernel's time.
+pub(crate) fn touch(path: &std::path::Path) -> io::Result<()> {
+    let now = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    };
+    Ok(utimensat(CWD, path, &now, AtFlags::empty())?)
 }
 
 /// The digests that name the entries of a folder; other names are not ours.

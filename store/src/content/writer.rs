@@ -88,7 +88,8 @@ impl Writer {
     }
 }
 
-/// Data first, then the name, then the directory: a crash never leaves a short blob.
+/// Data first, then the name, then the directory: a crash never leaves a short blob. Stamped,
+/// because whoever is told that the blob is stored relies on it.
 pub(super) fn publish(
     content: &Content,
     file: &File,
@@ -96,6 +97,7 @@ pub(super) fn publish(
     digest: &Digest,
 ) -> Result<()> {
     let path = content.layout.blob(digest);
+    super::touch(from).map_err(at("stamp", from))?;
     content.disk.sync_file(file, from)?;
     content.disk.rename(from, &path)?;
     content.disk.sync_dir(&content.layout.blobs(digest.algorithm()))

@@ -170,6 +170,17 @@ impl Layers {
         Ok(chain)
     }
 
+    /// Stamps a layer and all below it, for one who has just come to rely on them and whose
+    /// lease may be younger than a collection under way.
+    pub(crate) fn rely(&self, top: Option<&LayerId>) -> Result<()> {
+        for layer in self.chain(top)? {
+            let home = self.layout().layer(&layer.id);
+            let stamped = home.join("layer.json");
+            crate::content::touch(&stamped).map_err(at("stamp", &stamped))?;
+        }
+        Ok(())
+    }
+
     /// A layer and all below it as one tree.
     pub fn stack(&self, top: Option<&LayerId>) -> Result<Stack> {
         let chain = self.chain(top)?;

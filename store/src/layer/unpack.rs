@@ -93,6 +93,8 @@ impl Layers {
             let (blob, extracted) = (Mutex::new(None), Mutex::new(None));
             planned.push(Planned { id, diff_id: diff_id.clone(), present, blob, extracted });
         }
+        let topmost = planned.iter().rfind(|planned| planned.present);
+        self.rely(topmost.map(|planned| &planned.id))?;
         Ok(Unpack { layers: self.clone(), staging: self.staging()?, planned })
     }
 

@@ -407,8 +407,7 @@ fn the_bytes_of_a_layer_are_golden_whatever_the_number_of_threads() {
 
 const GOLDEN_TAR: &str = "sha256:1e7902f55f730d3db5dedc8c9166aa269562294d7d84e62ed5989f87478104a3";
 const GOLDEN_GZIP: &str = "sha256:82631824db41b779de129da263fbe2eb98aaf9f8e871e20338ca43848341cf8b";
-const GOLDEN_ZSTD: &str =
-    "sha256:14c1d0a37aff32ed226783ee57ae7a3f94e75db41709722f947c6dbead9184f4";
+const GOLDEN_ZSTD: &str = "sha256:14c1d0a37aff32ed226783ee57ae7a3f94e75db41709722f947c6dbead9184f4";
 
 #[test]
 fn the_header_of_a_gzip_layer_carries_no_name_time_or_system() {
