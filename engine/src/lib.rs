@@ -3,11 +3,13 @@
 //! The engine owns clocks, threads and the network runtime. It adapts and orders; rules are in
 //! the rooms below. Its API is synchronous and is called by the command line in its own process.
 
+pub mod builds;
 mod clock;
 pub mod config;
 pub mod containers;
 pub mod doctor;
 mod error;
+pub mod housekeeping;
 pub mod images;
 mod network;
 mod ports;
@@ -19,11 +21,12 @@ use store::Store;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
-pub use {oci, registry, runtime, store};
+pub use {builder, oci, registry, runtime, store};
 
 /// The words of content trust that the command line prints.
 pub use ::trust as trust_types;
 
+use builds::Builds;
 use containers::Containers;
 use images::Images;
 use network::Network;
@@ -70,6 +73,11 @@ impl Engine {
         Containers { engine: self }
     }
 
+    /// The builds.
+    pub fn builds(&self) -> Builds<'_> {
+        Builds { engine: self }
+    }
+
     /// The volumes.
     pub fn volumes(&self) -> Volumes<'_> {
         Volumes { engine: self }
@@ -101,11 +109,6 @@ impl Engine {
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Gives back the space of what nothing names any more.
-    pub(crate) fn sweep(&self) -> Result<()> {
-        Ok(())
     }
 
     pub(crate) fn gate(&self) -> Gate<'_> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod admit;
 pub mod archive;
+pub mod change;
 pub mod filter;
 pub mod find;
 pub mod import;
@@ -102,7 +103,7 @@ impl Images<'_> {
     pub fn remove(&self, text: &str, force: Force) -> Result<Vec<Removed>> {
         let users = self.engine.containers().image_users()?;
         let removed = remove::remove(self.engine.store(), text, force, &users)?;
-        self.engine.sweep()?;
+        self.engine.collect_garbage()?;
         Ok(removed)
     }
 
@@ -110,7 +111,7 @@ impl Images<'_> {
     pub fn prune(&self, scope: PruneScope, filters: &Filters) -> Result<Vec<Removed>> {
         let users = self.engine.containers().image_users()?;
         let removed = remove::prune(self.engine.store(), scope, filters, &users)?;
-        self.engine.sweep()?;
+        self.engine.collect_garbage()?;
         Ok(removed)
     }
 }

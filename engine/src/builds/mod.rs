@@ -1,0 +1,112 @@
+//! Builds: the builder with its ports, names for what it made, and what the cache holds.
+
+use std::sync::Mutex;
+
+use builder::ports::{Clock, Event, EventKind, Progress, VertexRef};
+use builder::solve::{Builder, Ports};
+use builder::{BuildRequest, BuildResult};
+use oci::Reference;
+use trust::Origin;
+
+use crate::Engine;
+use crate::error::Result;
+use crate::images::import::name_it;
+use crate::ports::clock::SystemClock;
+use crate::ports::image_source::Bases;
+use crate::ports::worker::RuntimeWorker;
+
+pub use crate::ports::image_source::PullBases;
+
+/// The builds of one engine.
+#[derive(Clone, Copy)]
+pub struct Builds<'a> {
+    pub(crate) engine: &'a Engine,
+}
+
+/// What to build, and what to call it.
+#[derive(Clone, Debug)]
+pub struct BuildImage {
+    /// The build.
+    pub request: BuildRequest,
+    /// Its names; without one the image is dangling.
+    pub tags: Vec<Reference>,
+    /// Whether bases are looked for in the registry although they are here.
+    pub pull: PullBases,
+}
+
+impl Builds<'_> {
+    /// Builds an image and names it.
+    pub fn build(&self, build: &BuildImage, progress: &dyn Progress) -> Result<BuildResult> {
+        let bases = Bases::new(self.engine, build.pull);
+        let worker = RuntimeWorker::new(self.engine.containers().runtime()?);
+        let exporting = Exporting { inner: progress, line: Mutex::new(None) };
+        let ports = Ports {
+            images: &bases,
+            worker: &worker,
+            fetcher: None,
+            clock: &SystemClock,
+            progress: &exporting,
+        };
+        let lease = self.engine.store().lease("build")?;
+        let result = Builder::new(self.engine.store(), ports)?.build(&build.request, &lease)?;
+        let named = self.name(build, &result, &exporting);
+        if let Err(error) = &named {
+            exporting.tell(EventKind::Failed(&error.to_string()));
+        }
+        named.map(|()| result)
+    }
+
+    fn name(
+        &self,
+        build: &BuildImage,
+        result: &BuildResult,
+        exporting: &Exporting<'_>,
+    ) -> Result<()> {
+        let id = result.images.first().map(|image| image.config_descriptor.digest());
+        if let (Some(id), [_]) = (id, &result.images[..]) {
+            exporting.status(&format!("writing image {id}"));
+        } else {
+            exporting.status(&format!("exporting manifest list {}", result.root.digest()));
+        }
+        for tag in &build.tags {
+            name_it(self.engine, "build", Some(tag), &result.root, Origin::BuiltHere)?;
+            exporting.status(&format!("naming to {tag}"));
+        }
+        if build.tags.is_empty() {
+            name_it(self.engine, "build", None, &result.root, Origin::BuiltHere)?;
+        }
+        exporting.tell(EventKind::Finished);
+        Ok(())
+    }
+}
+
+/// Passes events on, and remembers the line that the builder leaves open for whoever names the
+/// image.
+struct Exporting<'a> {
+    inner: &'a dyn Progress,
+    line: Mutex<Option<(usize, String)>>,
+}
+
+impl Exporting<'_> {
+    fn status(&self, text: &str) {
+        self.tell(EventKind::Status { text, seconds: Some(0.0) });
+    }
+
+    fn tell(&self, kind: EventKind<'_>) {
+        let line = self.line.lock().unwrap_or_else(|p| p.into_inner()).clone();
+        if let Some((id, name)) = line {
+            let vertex = VertexRef { id, name: &name };
+            self.inner.event(Event { vertex, at: SystemClock.now(), kind });
+        }
+    }
+}
+
+impl Progress for Exporting<'_> {
+    fn event(&self, event: Event<'_>) {
+        if event.vertex.name == "exporting to image" {
+            let line = (event.vertex.id, event.vertex.name.to_owned());
+            *self.line.lock().unwrap_or_else(|p| p.into_inner()) = Some(line);
+        }
+        self.inner.event(event);
+    }
+}
