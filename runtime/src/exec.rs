@@ -288,6 +288,7 @@ pub(crate) fn in_helper(
     }
     program.init = false;
     program.fresh_network = false;
+    program.close_cgroups = false;
     let process = json!({
         "terminal": order.tty,
         "user": { "uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups },

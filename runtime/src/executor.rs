@@ -16,7 +16,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::process::{Pid, Signal};
 use rustix::thread::CapabilitySet;
 
@@ -35,6 +35,8 @@ pub(crate) struct ExecPlan {
     pub(crate) uid: u32,
     /// Whether the network namespace is new, and its loopback device down.
     pub(crate) fresh_network: bool,
+    /// Whether the control groups that were mounted must be closed to writing: the library leaves those of version 1 open.
+    pub(crate) close_cgroups: bool,
     /// Whether this program stays as the first process (`--init`).
     pub(crate) init: bool,
     /// Where a failure is reported; closed by a successful start of the program.
@@ -145,6 +147,11 @@ impl ExecPlan {
                 Failure::new(125, format!("cannot set up the loopback device: {error}"))
             })?;
         }
+        if self.close_cgroups {
+            close_cgroup_mounts().map_err(|error| {
+                Failure::new(125, format!("cannot make the control groups read-only: {error}"))
+            })?;
+        }
         give_streams_to(self.uid);
         let program = find_program(self)?;
         if !self.no_new_privileges {
@@ -238,6 +245,16 @@ fn reap_until(child: Pid) -> ! {
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => sys::exit_now(125),
         }
+    }
+}
+
+/// With write access to its own control groups a container could lift its limits.
+fn close_cgroup_mounts() -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open("/sys/fs/cgroup", flags, Mode::empty()) {
+        Ok(dir) => sys::close_mounts_below(dir),
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -87,6 +87,7 @@ pub(crate) struct Program {
     pub(crate) capabilities: Capabilities,
     pub(crate) no_new_privileges: bool,
     pub(crate) fresh_network: bool,
+    pub(crate) close_cgroups: bool,
     pub(crate) init: bool,
 }
 
@@ -111,6 +112,7 @@ impl Program {
             capabilities,
             no_new_privileges: options.no_new_privileges,
             fresh_network: options.network == NetworkMode::None,
+            close_cgroups: !options.privileged,
             init: options.init,
         })
     }
@@ -124,6 +126,7 @@ impl Program {
             no_new_privileges: self.no_new_privileges,
             uid: self.uid,
             fresh_network: self.fresh_network,
+            close_cgroups: self.close_cgroups,
             init: self.init,
             report,
         })

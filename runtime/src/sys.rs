@@ -152,19 +152,33 @@ pub(crate) enum StandardStream {
 
 /// Makes a mount read-only without touching the tree it was cloned from (`mount_setattr(2)`).
 pub(crate) fn make_mount_read_only(mount: impl AsFd) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    // SAFETY: an empty NUL-terminated path with AT_EMPTY_PATH names the descriptor itself; the kernel reads size_of bytes of `attributes`.
+    set_mount_attributes(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, 0)
+}
+
+/// Makes a mount and all mounts below it read-only, without set-uid programs, devices and programs.
+pub(crate) fn close_mounts_below(mount: impl AsFd) -> io::Result<()> {
+    let attributes = libc::MOUNT_ATTR_RDONLY
+        | libc::MOUNT_ATTR_NOSUID
+        | libc::MOUNT_ATTR_NODEV
+        | libc::MOUNT_ATTR_NOEXEC;
+    set_mount_attributes(mount.as_fd(), attributes, libc::AT_RECURSIVE)
+}
+
+fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: u64,
+    flags: libc::c_int,
+) -> io::Result<()> {
+    let attributes =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: an empty NUL-terminated path with AT_EMPTY_PATH names the descriptor itself; the kernel reads size_of bytes of
+    // `attributes` and writes to none.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            mount.as_fd().as_raw_fd(),
+            mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | flags,
             ptr::from_ref(&attributes),
             mem::size_of::<libc::mount_attr>(),
         )
