@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use engine::images::ImportRequest;
+use engine::images::{ImportRequest, change};
 use engine::oci::{Platform, Reference};
 
 use super::Session;
@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// Import the contents from a tarball to create a filesystem image
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Apply Dockerfile instruction to the created image
+    #[arg(short, long, value_name = "list")]
+    change: Vec<String>,
     /// Set commit message for imported image
     #[arg(short, long, value_name = "string")]
     message: Option<String>,
@@ -31,7 +34,9 @@ impl Args {
                 format!("fetch it first: curl -L {} | wherry import -", self.source),
             ));
         }
+        let platform = self.platform.clone().unwrap_or_else(Platform::host);
         let request = ImportRequest {
+            config: change::config_of(&self.change, &platform)?,
             reference: self.reference.map(Reference::or_latest),
             message: Some(self.message.unwrap_or_else(|| format!("Imported from {}", self.source))),
             platform: self.platform,
