@@ -5,6 +5,8 @@ mod command;
 mod error;
 mod format;
 mod help;
+#[cfg(test)]
+mod reference;
 mod template;
 mod ui;
 

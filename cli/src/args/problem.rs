@@ -214,6 +214,9 @@ fn unknown_flag(word: &str, path: &[String], argv: &[String]) -> Option<String> 
         });
     }
     let letter = word.strip_prefix('-')?.chars().next()?;
+    if same_verb("run", verb) && matches!(letter, 'a' | 'p' | 'P') {
+        return Some(format!("flag not supported yet: -{letter}"));
+    }
     let is_cluster = |typed: &&String| {
         typed.starts_with('-') && !typed.starts_with("--") && typed.contains(letter)
     };

@@ -105,6 +105,7 @@ fn the_first_line_of_a_mistake_names_it() {
         ("run", "wherry: 'wherry run' requires at least 1 argument"),
         ("help foo", "unknown help topic: foo"),
         ("run --gpus all busybox", "flag not supported yet: --gpus"),
+        ("run -d -p 80:80 busybox", "flag not supported yet: -p"),
         ("image ls --tree", "flag not supported yet: --tree"),
         (
             "rm -f=perhaps c",

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, create, exec, history, image_prune, images, import, info, inspect, kill, load, logs,
-    pause, ps, pull, push, rename, restart, rm, rmi, run, save, start, stop, tag, unpause, version,
+    Session, attach, create, exec, history, image_prune, images, import, info, inspect, kill, load, logs,
+    pause, ps, pull, push, rename, restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, version,
     wait,
 };
 use crate::error::Result;
@@ -63,6 +63,7 @@ pub(crate) struct ContainerArgs {
 
 #[derive(Debug, Subcommand)]
 enum ContainerVerb {
+    Attach(attach::Args),
     Create(create::Args),
     Exec(exec::Args),
     Inspect(inspect::ContainerArgs),
@@ -77,7 +78,9 @@ enum ContainerVerb {
     Rm(rm::Args),
     Run(run::Args),
     Start(start::Args),
+    Stats(stats::Args),
     Stop(stop::Args),
+    Top(top::Args),
     Unpause(unpause::Args),
     Wait(wait::Args),
 }
@@ -86,6 +89,7 @@ impl ContainerArgs {
     /// Does what the verb does.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
+            ContainerVerb::Attach(args) => args.run(session),
             ContainerVerb::Create(args) => args.run(session),
             ContainerVerb::Exec(args) => args.run(session),
             ContainerVerb::Inspect(args) => args.run(session),
@@ -98,7 +102,9 @@ impl ContainerArgs {
             ContainerVerb::Rm(args) => args.run(session),
             ContainerVerb::Run(args) => args.run(session),
             ContainerVerb::Start(args) => args.run(session),
+            ContainerVerb::Stats(args) => args.run(session),
             ContainerVerb::Stop(args) => args.run(session),
+            ContainerVerb::Top(args) => args.run(session),
             ContainerVerb::Unpause(args) => args.run(session),
             ContainerVerb::Wait(args) => args.run(session),
         }

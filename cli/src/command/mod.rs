@@ -1,5 +1,6 @@
 //! The verbs: a file each, with the arguments (whose comments are the help) and what is done with them.
 
+mod attach;
 mod completion;
 mod container_options;
 mod create;
@@ -31,8 +32,10 @@ mod rmi;
 mod run;
 mod save;
 mod start;
+mod stats;
 mod stop;
 mod tag;
+mod top;
 mod trust;
 mod unpause;
 mod verify;
@@ -104,6 +107,7 @@ enum LogLevel {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Attach(attach::Args),
     Buildx(group::BuildxArgs),
     Completion(completion::Args),
     Container(group::ContainerArgs),
@@ -136,9 +140,11 @@ enum Verb {
     Run(run::Args),
     Save(save::Args),
     Start(start::Args),
+    Stats(stats::Args),
     Stop(stop::Args),
     System(group::SystemArgs),
     Tag(tag::Args),
+    Top(top::Args),
     Trust(trust::Args),
     Unpause(unpause::Args),
     Verify(verify::Args),
@@ -205,6 +211,7 @@ impl Cli {
 impl Verb {
     fn run(self, session: &Session) -> Result<()> {
         match self {
+            Self::Attach(args) => args.run(session),
             Self::Buildx(args) => args.run(session),
             Self::Completion(args) => args.run(session),
             Self::Container(args) => args.run(session),
@@ -235,9 +242,11 @@ impl Verb {
             Self::Run(args) => args.run(session),
             Self::Save(args) => args.run(session),
             Self::Start(args) => args.run(session),
+            Self::Stats(args) => args.run(session),
             Self::Stop(args) => args.run(session),
             Self::System(args) => args.run(session),
             Self::Tag(args) => args.run(session),
+            Self::Top(args) => args.run(session),
             Self::Trust(args) => args.run(session),
             Self::Unpause(args) => args.run(session),
             Self::Verify(args) => args.run(session),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::table::align;
+use super::table::{CELL_MIN, align};
 use crate::template::{ExecOptions, Functions, LABELS, MissingKey, Template};
 
 /// Why a listing could not be shown; the texts are Docker's.
@@ -103,7 +103,7 @@ impl Listing {
             out.push_str(&template.execute(&row, &options).map_err(Error::Execute)?);
             out.push('\n');
         }
-        Ok(if table { align(&out) } else { out })
+        Ok(if table { align(&out, CELL_MIN) } else { out })
     }
 
     fn header(&self, template: &Template) -> Result<String, Error> {

@@ -42,6 +42,17 @@ fn significant(n: f64, precision: usize) -> String {
     }
 }
 
+/// Four significant digits of powers of 1024, as memory is shown: `1.945MiB`.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const BINARY: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let (mut size, mut unit) = (bytes as f64, 0);
+    while size >= 1024.0 && unit < BINARY.len() - 1 {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{}{}", significant(size, 4), BINARY[unit])
+}
+
 /// A size with Docker's binary suffixes (`512m`, `1.5g`, `64KiB`), in bytes.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let invalid = || format!("invalid size: '{text}'");
@@ -90,6 +101,8 @@ mod tests {
         }
         assert_eq!(decimal_size_precise(7_734_123), "7.734MB");
         assert_eq!(decimal_size_precise(999_950), "1000kB");
+        assert_eq!(binary_size(2_040_000), "1.945MiB");
+        assert_eq!(binary_size(0), "0B");
     }
 
     #[test]
