@@ -1,7 +1,11 @@
 //! The store's upkeep: giving space back, with what the other rooms want kept.
 
+use std::io::Read;
+
 use builder::cache::CacheIndex;
-use store::{Collected, Collection, Item, Roots};
+use oci::{Descriptor, Source};
+use registry_client::blocking::BlockingRepository;
+use store::{Collected, Collection, Item, Name, Refetch, Report, Roots, Usage};
 
 use crate::Engine;
 use crate::error::Result;
@@ -34,4 +38,56 @@ fn build_cache_roots(engine: &Engine) -> store::Result<Roots> {
         }
     }
     Ok(roots)
+}
+
+/// What a check may do about what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Only say it.
+    No,
+    /// Fetch what is damaged or missing again from the registry that its names name.
+    Yes,
+}
+
+impl Engine {
+    /// Reads every blob and names what is damaged, missing or unreferenced.
+    pub fn check_store(&self, repair: Repair) -> Result<Report> {
+        let refetch = |wanted: &Descriptor, names: &[Name]| refetch(self, wanted, names);
+        let refetch: &Refetch<'_> = &refetch;
+        Ok(self.store().check((repair == Repair::Yes).then_some(refetch))?)
+    }
+
+    /// How much the store holds.
+    pub fn store_usage(&self) -> Result<Usage> {
+        Ok(self.store().usage()?)
+    }
+}
+
+/// The content from the first registry of its names that has it.
+fn refetch(
+    engine: &Engine,
+    wanted: &Descriptor,
+    names: &[Name],
+) -> store::Result<Option<Box<dyn Read + Send>>> {
+    for name in names {
+        let Some(reference) = name.reference() else { continue };
+        match open(engine, reference.repository(), wanted) {
+            Ok(content) => return Ok(Some(content)),
+            Err(error) => {
+                tracing::warn!("fetch {} again from {reference}: {error}", wanted.digest())
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn open(
+    engine: &Engine,
+    repository: &oci::Repository,
+    wanted: &Descriptor,
+) -> Result<Box<dyn Read + Send>> {
+    let network = engine.network();
+    let client = network.client()?.repository(repository);
+    let source = BlockingRepository::new(client, network.runtime()?.handle().clone());
+    Ok(source.open(wanted)?)
 }
