@@ -89,7 +89,7 @@ impl Clause {
         for (sign, perms) in &self.actions {
             let bits = perms.iter().fold(0, |bits, perm| bits | self.bits(*perm, mode, is_folder));
             // The special bits that `=` clears: set-uid with u, set-gid with g, sticky with all.
-            let special = (self.who & 0o700).min(1) * 0o4000 | (self.who & 0o070).min(1) * 0o2000;
+            let special = self.set_id_bits();
             let sticky = if self.who == 0o777 { 0o1000 } else { 0 };
             mode = match sign {
                 '+' => mode | bits,
@@ -101,6 +101,10 @@ impl Clause {
         mode
     }
 
+    fn set_id_bits(&self) -> u32 {
+        ((self.who & 0o700).min(1) * 0o4000) | ((self.who & 0o070).min(1) * 0o2000)
+    }
+
     fn bits(&self, perm: char, mode: u32, is_folder: bool) -> u32 {
         let spread = |three: u32| (three << 6 | three << 3 | three) & self.who;
         match perm {
@@ -108,7 +112,7 @@ impl Clause {
             'w' => spread(2),
             'x' => spread(1),
             'X' if is_folder || mode & 0o111 != 0 => spread(1),
-            's' => (self.who & 0o700).min(1) * 0o4000 | (self.who & 0o070).min(1) * 0o2000,
+            's' => self.set_id_bits(),
             't' => 0o1000,
             'u' => spread(mode >> 6 & 7),
             'g' => spread(mode >> 3 & 7),

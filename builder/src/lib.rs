@@ -3,16 +3,22 @@
 //! Text goes through [`frontend::parse`], then [`lower::lower`] makes a [`graph::Graph`]; steps run through ports.
 //! Nothing here reads the environment or a clock, opens a socket or starts a process.
 
+mod accounts;
+pub mod cache;
 pub mod chmod;
 pub mod context;
 pub mod error;
 pub mod frontend;
 pub mod graph;
+pub mod key;
 pub mod limits;
 pub mod lower;
 pub mod paths;
 pub mod ports;
 pub mod request;
+pub mod solve;
+mod tree;
 
 pub use error::{Error, PortError, Result};
 pub use request::{BuildRequest, BuildResult, BuiltImage, Cancel};
+pub use solve::{Builder, Ports};

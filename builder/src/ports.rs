@@ -81,6 +81,8 @@ pub struct StepRun<'a> {
     pub limits: &'a StepLimits,
     /// The platform of the root; another architecture needs emulation.
     pub platform: &'a Platform,
+    /// Set when the build is told to stop: the step's processes are to be ended.
+    pub cancel: &'a crate::request::Cancel,
 }
 
 /// A user with everything resolved to numbers.

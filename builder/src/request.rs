@@ -118,6 +118,8 @@ pub struct BuildResult {
     pub root: Descriptor,
     /// The image of each platform, in the order asked for.
     pub images: Vec<BuiltImage>,
+    /// The progress line `exporting to image`, which the caller finishes.
+    pub export_vertex: usize,
 }
 
 /// The image of one platform.

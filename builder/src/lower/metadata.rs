@@ -174,10 +174,11 @@ impl Lowering<'_> {
                 (None, Some(default)) => Some(self.word(state, step, default)?),
                 (None, None) => globals::get(&self.globals, &pair.name).map(str::to_owned),
             };
-            if let Some(value) = &value {
-                if !state.env_names.contains(&pair.name) && !globals::is_for_builder(&pair.name) {
-                    globals::set(&mut state.env, &pair.name, value);
-                }
+            if let Some(value) = &value
+                && !state.env_names.contains(&pair.name)
+                && !globals::is_for_builder(&pair.name)
+            {
+                globals::set(&mut state.env, &pair.name, value);
             }
             texts.push(
                 value

@@ -17,6 +17,7 @@ use crate::frontend::span::nearest;
 use crate::frontend::{Dockerfile, Instruction, MountKind, Network, Span};
 use crate::graph::{BaseImage, CopyFrom, Finding, Graph, Op, Vertex, VertexId};
 use stage::StageState;
+pub(crate) use steps::without_credentials;
 
 /// Where base images are looked up: name and platform to manifest and config, no layer fetched.
 pub trait ImageResolver: Send + Sync {

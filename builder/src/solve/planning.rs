@@ -1,0 +1,1 @@
+//! `build --plan` and `build why`: what would happen, and why.

@@ -1,0 +1,395 @@
+//! What a step reads: opened, selected and fingerprinted.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use oci::{Algorithm, Digest, Hasher};
+
+use super::bench::Bench;
+use super::worker::{Node, Solver};
+use crate::context::Folder;
+use crate::context::ignore::Patterns;
+use crate::error::{Error, Result};
+use crate::graph::{CopyFrom, CopyItem, CopyOp, Op, RunMount, Vertex};
+use crate::key::Fingerprint;
+use crate::lower::without_credentials;
+use crate::ports::{Fetcher, GitSource, digest_of};
+use crate::tree::{Hashing, Match, Root, Selection, hash_match, select};
+
+/// One source of a COPY or ADD, ready to be copied.
+#[derive(Debug)]
+pub(super) enum Ready {
+    /// Paths of a tree.
+    Tree {
+        /// Which tree it is.
+        tree: Tree,
+        /// What was found; `None` when only its digest was looked up.
+        found: Option<Vec<Match>>,
+    },
+    /// A downloaded file; `None` when only its checksum is known.
+    Download { file: Option<PathBuf>, last_modified: Option<i64> },
+    /// A file of the Dockerfile.
+    Inline,
+}
+
+/// A tree that paths are looked up in.
+#[derive(Debug, Clone)]
+pub(super) enum Tree {
+    /// The context or a named folder.
+    Folder(Option<String>),
+    /// The file system of a vertex.
+    Node(Node),
+    /// A folder made for this step: a checkout.
+    Made(PathBuf),
+    /// Nothing.
+    Empty,
+}
+
+/// Everything that one vertex reads.
+#[derive(Debug, Default)]
+pub(super) struct Inputs {
+    pub(super) fingerprints: Vec<Fingerprint>,
+    pub(super) ready: Vec<Ready>,
+}
+
+impl Solver<'_> {
+    /// Looks at everything that a vertex reads from somewhere else.
+    pub(super) fn inputs(
+        &self,
+        node: Node,
+        vertex: &Vertex,
+        bench: &mut Option<Bench>,
+    ) -> Result<Inputs> {
+        let mut inputs = Inputs::default();
+        match &vertex.op {
+            Op::Copy(copy) => {
+                let exclude =
+                    Patterns::new(&copy.exclude).map_err(|e| self.refuse(vertex, e.to_string()))?;
+                for item in &copy.items {
+                    self.copy_item(node, vertex, copy, item, &exclude, &mut inputs, bench)?;
+                }
+            }
+            Op::Run(run) => {
+                for mount in &run.mounts {
+                    let (from, source) = match mount {
+                        RunMount::Bind { from, source, .. } => (from, source),
+                        RunMount::Cache { seed: Some((from, source)), .. } => (from, source),
+                        _ => continue,
+                    };
+                    let item =
+                        CopyItem::Path { path: source.clone(), pattern: None, unpack: false };
+                    let tree = self.tree(node, from);
+                    self.tree_item(vertex, tree, &item, &Patterns::default(), &mut inputs, bench)?;
+                }
+            }
+            Op::Image(_) | Op::Workdir(_) => {}
+        }
+        Ok(inputs)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn copy_item(
+        &self,
+        node: Node,
+        vertex: &Vertex,
+        copy: &CopyOp,
+        item: &CopyItem,
+        exclude: &Patterns,
+        inputs: &mut Inputs,
+        bench: &mut Option<Bench>,
+    ) -> Result<()> {
+        match item {
+            CopyItem::Path { .. } => {
+                self.tree_item(vertex, self.tree(node, &copy.from), item, exclude, inputs, bench)
+            }
+            CopyItem::Inline { .. } => {
+                inputs.ready.push(Ready::Inline);
+                Ok(())
+            }
+            CopyItem::Url { url, checksum, .. } => {
+                self.url_item(vertex, url, checksum.as_ref(), inputs)
+            }
+            CopyItem::Git { remote, reference, keep_git_dir, checksum, subdir } => {
+                let source = GitSource {
+                    remote,
+                    reference: reference.as_deref(),
+                    keep_git_dir: *keep_git_dir,
+                };
+                self.git_item(
+                    vertex,
+                    &source,
+                    checksum.as_deref(),
+                    subdir.as_deref(),
+                    exclude,
+                    inputs,
+                )
+            }
+        }
+    }
+
+    fn tree(&self, node: Node, from: &CopyFrom) -> Tree {
+        match from {
+            CopyFrom::Context => Tree::Folder(None),
+            CopyFrom::Named(name) => Tree::Folder(Some(name.clone())),
+            CopyFrom::Vertex(id) => Tree::Node(Node { graph: node.graph, vertex: *id }),
+            CopyFrom::Scratch => Tree::Empty,
+        }
+    }
+
+    /// A path of a tree: what it names and what that hashes to.
+    fn tree_item(
+        &self,
+        vertex: &Vertex,
+        tree: Tree,
+        item: &CopyItem,
+        exclude: &Patterns,
+        inputs: &mut Inputs,
+        bench: &mut Option<Bench>,
+    ) -> Result<()> {
+        let CopyItem::Path { path, pattern, .. } = item else { return Ok(()) };
+        let name = pattern.as_ref().map_or_else(|| path.clone(), |p| format!("{path}/./{p}"));
+        let name = if name.is_empty() { ".".to_owned() } else { name };
+        let memo = match &tree {
+            Tree::Node(source) => {
+                let content = self.output(*source)?.content;
+                let texts: Vec<String> = exclude.texts().collect();
+                Some(digest_of(&format!("memo/1\0{content:?}\0{item:?}\0{texts:?}")))
+            }
+            _ => None,
+        };
+        if let Some(memo) = &memo
+            && let Some(digest) = self.cache.memo(memo)?
+        {
+            inputs.fingerprints.push(Fingerprint { name, digest });
+            inputs.ready.push(Ready::Tree { tree, found: None });
+            return Ok(());
+        }
+        let (digest, found) = self.look(vertex, &tree, item, exclude, &name, bench)?;
+        if let Some(memo) = &memo {
+            self.cache.put_memo(memo, &digest)?;
+        }
+        inputs.fingerprints.push(Fingerprint { name, digest });
+        let found = if memo.is_some() { None } else { Some(found) };
+        inputs.ready.push(Ready::Tree { tree, found });
+        Ok(())
+    }
+
+    /// Selects and hashes.
+    fn look(
+        &self,
+        vertex: &Vertex,
+        tree: &Tree,
+        item: &CopyItem,
+        exclude: &Patterns,
+        name: &str,
+        bench: &mut Option<Bench>,
+    ) -> Result<(Digest, Vec<Match>)> {
+        let depth = bench.as_ref().map_or(0, Bench::depth);
+        let looked = self.with_tree(vertex, tree, bench, |root, folder| {
+            let ignore = folder.map(|f| &f.ignore);
+            let found = self.found(vertex, root, item, ignore, exclude, name)?;
+            let how = folder.map_or(Hashing::Image, |f| Hashing::Context(&f.stats));
+            let line = folder.and_then(|_| self.context_line());
+            let mut hasher = Hasher::new(Algorithm::Sha256);
+            for one in &found {
+                let digest = hash_match(root, one, how)
+                    .map_err(|e| self.io(vertex, "read", root.path(), e))?;
+                hasher.update(digest.to_string().as_bytes());
+            }
+            if let (Some(line), Some(folder)) = (line, folder) {
+                line.status(
+                    &format!(
+                        "transferring context: {}",
+                        super::size_text(folder.stats.bytes_read())
+                    ),
+                    None,
+                );
+                line.finished();
+            }
+            // What a mounted tree shows is looked up again when it is copied: nothing of it may stay open.
+            let found = if matches!(tree, Tree::Node(_)) { Vec::new() } else { found };
+            Ok((hasher.finish(), found))
+        });
+        if let Some(bench) = bench {
+            bench.back_to(depth)?;
+        }
+        looked
+    }
+
+    /// What an item names, or the error that says why it names nothing.
+    pub(super) fn found(
+        &self,
+        vertex: &Vertex,
+        root: &Root,
+        item: &CopyItem,
+        ignore: Option<&Patterns>,
+        exclude: &Patterns,
+        name: &str,
+    ) -> Result<Vec<Match>> {
+        match select(root, item, ignore, exclude)
+            .map_err(|e| self.io(vertex, "read", &root.path().join(name), e))?
+        {
+            Selection::Found(found) => Ok(found),
+            Selection::Missing { ignored } => Err(Error::SourceNotFound {
+                step: vertex.name.clone(),
+                path: format!("/{}", name.trim_start_matches("./")),
+                place: if ignore.is_some() {
+                    "the build context".to_owned()
+                } else {
+                    "the source file system".to_owned()
+                },
+                ignored,
+            }),
+        }
+    }
+
+    /// Opens a tree for as long as `work` takes; a vertex's file system is mounted and left to the caller to unmount.
+    pub(super) fn with_tree<T>(
+        &self,
+        vertex: &Vertex,
+        tree: &Tree,
+        bench: &mut Option<Bench>,
+        work: impl FnOnce(&Root, Option<&Folder>) -> Result<T>,
+    ) -> Result<T> {
+        let open = |path: &Path| Root::open(path).map_err(|e| self.io(vertex, "open", path, e));
+        match tree {
+            Tree::Folder(name) => {
+                let folder = self.folders.get(name.as_deref()).ok_or_else(|| {
+                    self.refuse(
+                        vertex,
+                        "there is no build context: give a folder, or use COPY --from".to_owned(),
+                    )
+                })?;
+                work(&folder.root, Some(folder))
+            }
+            Tree::Made(path) => work(&open(path)?, None),
+            Tree::Node(source) => {
+                let Some(layer) = self.ready_layer(*source)? else {
+                    return self.with_tree(vertex, &Tree::Empty, bench, work);
+                };
+                let path = self.bench(bench)?.view(self.store, &layer)?;
+                work(&open(&path)?, None)
+            }
+            Tree::Empty => {
+                let path = self.session.temporary();
+                std::fs::create_dir(&path).map_err(|e| self.io(vertex, "create", &path, e))?;
+                work(&open(&path)?, None)
+            }
+        }
+    }
+
+    fn fetcher(&self, vertex: &Vertex, url: &str) -> Result<&dyn Fetcher> {
+        self.ports.fetcher.ok_or_else(|| {
+            self.refuse(
+                vertex,
+                format!(
+                    "{} cannot be fetched: this build has no access to remote sources",
+                    without_credentials(url)
+                ),
+            )
+        })
+    }
+
+    fn url_item(
+        &self,
+        vertex: &Vertex,
+        url: &str,
+        checksum: Option<&Digest>,
+        inputs: &mut Inputs,
+    ) -> Result<()> {
+        let name = without_credentials(url);
+        if let Some(digest) = checksum {
+            inputs.fingerprints.push(Fingerprint { name, digest: digest.clone() });
+            inputs.ready.push(Ready::Download { file: None, last_modified: None });
+            return Ok(());
+        }
+        let (file, digest, last_modified) = self.download(vertex, url, None)?;
+        inputs.fingerprints.push(Fingerprint { name, digest });
+        inputs.ready.push(Ready::Download { file: Some(file), last_modified });
+        Ok(())
+    }
+
+    /// Fetches a file to a temporary place; a checksum that does not fit is an error.
+    pub(super) fn download(
+        &self,
+        vertex: &Vertex,
+        url: &str,
+        checksum: Option<&Digest>,
+    ) -> Result<(PathBuf, Digest, Option<i64>)> {
+        let failed = |source| Error::Fetch {
+            step: vertex.name.clone(),
+            url: without_credentials(url),
+            source,
+        };
+        let mut fetched = self.fetcher(vertex, url)?.open(url).map_err(failed)?;
+        let path = self.session.temporary();
+        let mut file = File::create(&path).map_err(|e| self.io(vertex, "create", &path, e))?;
+        let mut hasher = Hasher::new(checksum.map_or(Algorithm::Sha256, Digest::algorithm));
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let length = fetched.content.read(&mut buffer).map_err(|e| failed(e.into()))?;
+            if length == 0 {
+                break;
+            }
+            hasher.update(&buffer[..length]);
+            file.write_all(&buffer[..length]).map_err(|e| self.io(vertex, "write", &path, e))?;
+        }
+        let digest = hasher.finish();
+        match checksum {
+            Some(expected) if *expected != digest => Err(self.refuse(
+                vertex,
+                format!(
+                    "digest mismatch for {}: expected {expected}, got {digest}",
+                    without_credentials(url)
+                ),
+            )),
+            _ => Ok((path, digest, fetched.last_modified)),
+        }
+    }
+
+    fn git_item(
+        &self,
+        vertex: &Vertex,
+        source: &GitSource<'_>,
+        checksum: Option<&str>,
+        subdir: Option<&str>,
+        exclude: &Patterns,
+        inputs: &mut Inputs,
+    ) -> Result<()> {
+        if source.remote.starts_with('-') || source.reference.is_some_and(|r| r.starts_with('-')) {
+            return Err(self.refuse(
+                vertex,
+                "a git address or reference must not begin with a dash".to_owned(),
+            ));
+        }
+        let path = self.session.temporary();
+        std::fs::create_dir(&path).map_err(|e| self.io(vertex, "create", &path, e))?;
+        let name = without_credentials(source.remote);
+        let commit = self.fetcher(vertex, source.remote)?.git(source, &path).map_err(|source| {
+            Error::Fetch { step: vertex.name.clone(), url: name.clone(), source }
+        })?;
+        if checksum.is_some_and(|c| !commit.starts_with(c)) {
+            return Err(self.refuse(
+                vertex,
+                format!(
+                    "{name}: expected a commit that begins with {}, got {commit}",
+                    checksum.unwrap_or_default()
+                ),
+            ));
+        }
+        let tree = Tree::Made(path);
+        let item = CopyItem::Path {
+            path: crate::paths::from_root(subdir.unwrap_or_default()),
+            pattern: None,
+            unpack: false,
+        };
+        let root_name = subdir.unwrap_or(".");
+        let found = self.with_tree(vertex, &tree, &mut None, |root, _| {
+            self.found(vertex, root, &item, None, exclude, root_name)
+        })?;
+        inputs.fingerprints.push(Fingerprint { name, digest: digest_of(&commit) });
+        inputs.ready.push(Ready::Tree { tree, found: Some(found) });
+        Ok(())
+    }
+}
