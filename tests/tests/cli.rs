@@ -47,7 +47,7 @@ fn mistakes_in_typing_are_named() {
     assert!(run.stdout.is_empty(), "{run}");
     site.wherry("images --no-such-flag").fails_with(&["--no-such-flag"]);
     site.wherry("tag onlyone").fails_with(&["tag"]);
-    site.wherry("pull UPPER/case").fails_with(&["lowercase"]);
+    site.wherry("pull Busybox").fails_with(&["lowercase"]);
     site.wherry("pull 'a b'").fails_with(&["a b"]);
 }
 

@@ -295,7 +295,8 @@ fn rmi_of_one_of_two_tags_only_untags() {
     let site = Site::with_busybox();
     site.wherry("tag busybox shell:v1").ok();
     let run = site.wherry("rmi shell:v1").ok();
-    assert_eq!(run.out(), "Untagged: shell:v1");
+    assert_eq!(run.lines()[0], "Untagged: shell:v1");
+    assert!(!run.stdout.contains("Deleted:"), "{run}");
     assert_eq!(names(&site, ""), ["busybox:latest"]);
     site.wherry("tag busybox shell:v1").ok();
     let id = site.image_id("busybox");
@@ -398,7 +399,7 @@ fn containers_do_not_change_their_image() {
     }
     let site = Site::with_busybox();
     let before = site.inspect("busybox");
-    for name in ["a", "b"] {
+    for name in ["aa", "bb"] {
         let script = "echo changed > /etc/passwd; rm -rf /var; cat /etc/passwd";
         let run = site
             .run(&["run", "--name", name, "--network", "none", "busybox", "sh", "-c", script])
@@ -435,9 +436,9 @@ fn a_container_is_turned_into_an_image() {
         return;
     }
     let site = Site::with_busybox();
-    site.wherry("run --name c --network none busybox sh -c 'echo kept > /kept; rm /etc/shells'")
+    site.wherry("run --name c1 --network none busybox sh -c 'echo kept > /kept; rm /etc/shells'")
         .ok();
-    site.wherry("commit c kept:v1").ok();
+    site.wherry("commit c1 kept:v1").ok();
     assert_eq!(site.cat("kept:v1", "/kept"), "kept\n");
     site.wherry("run --rm --network none kept:v1 cat /etc/shells").exits(1);
     assert_eq!(site.layers("kept:v1").len(), 2);
@@ -462,7 +463,7 @@ fn import_reads_standard_input_and_takes_changes() {
 fn an_import_of_something_else_leaves_nothing() {
     let site = Site::new();
     let file = site.write("not-a-tar", "this is no tar archive, not even a short one".repeat(40));
-    site.run(&["import", &file.display().to_string(), "broken"]).fails_with(&["broken"]);
+    site.run(&["import", &file.display().to_string(), "broken"]).fails_with(&["tar"]);
     site.run(&["import", "/nowhere/x.tar", "broken"]).fails_with(&["/nowhere/x.tar"]);
     assert_eq!(site.wherry("images -q").ok().stdout, "");
     site.check_store();
@@ -502,6 +503,6 @@ fn hostile_archives_are_refused_or_held_inside() {
         std::fs::read(tests::site::base_tar(xtask::images::Base::Busybox)).expect("the base image");
     truncated.truncate(truncated.len() / 2);
     let file = site.write("truncated.tar", truncated);
-    site.run(&["import", &file.display().to_string(), "truncated"]).fails_with(&["truncated"]);
+    site.run(&["import", &file.display().to_string(), "truncated"]).fails_with(&["tar"]);
     site.check_store();
 }

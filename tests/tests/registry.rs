@@ -338,7 +338,7 @@ fn a_client_refuses_bytes_that_were_changed_on_the_way() {
         + &(0..200_000).map(|n: u64| n.wrapping_mul(0x9e37_79b9).to_string()).collect::<String>();
     seed(&registry, &site, "team/big", &["v1"], vec![Layer::new().file("big", &text)]);
     let proxy = Proxy::new(registry.address(), Fault::CorruptAt(100_000), u64::MAX);
-    site.run(&["pull", &proxy.name("team/big:v1")]).fails_with(&["digest"]);
+    site.run(&["pull", &proxy.name("team/big:v1")]).fails_with(&["sha256:"]);
     assert!(proxy.harmed() > 0);
     assert_eq!(site.wherry("images -q").ok().stdout, "", "no name points at something incomplete");
     site.check_store();
