@@ -36,6 +36,9 @@ pub const KDF_MEMORY_KIB_MIN: u32 = 8 * 1024;
 /// Most iterations a key file may ask key derivation for.
 pub const KDF_ITERATIONS_MAX: u32 = 64;
 
+/// Most iterations of another tool's encrypted key: a hostile file must not hold the machine up.
+pub const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
+
 /// Largest policy file.
 pub const POLICY_BYTES_MAX: usize = 1024 * 1024;
 

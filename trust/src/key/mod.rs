@@ -3,6 +3,8 @@
 mod file;
 mod name;
 mod pem;
+mod phrase;
+mod pkcs8;
 mod signer;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,10 @@ pub use file::{KdfCost, KeyRole, PrivateKeyFile};
 pub use name::{KeyName, SignerName};
 pub use pem::{PemKind, pem_kind, public_key_from_pem, public_key_to_pem};
 pub(crate) use pem::{SPKI_P256, public_key_der};
-pub use signer::{EcdsaSigner, Ed25519Signer, Signer, generate, signer_from_pem};
+pub use phrase::{recovery_phrase, signer_from_phrase};
+pub use signer::{
+    EcdsaSigner, Ed25519Signer, ForeignKey, Signer, foreign_key, generate, signer_from_pem,
+};
 
 use crate::{Error, Result, json, scheme};
 

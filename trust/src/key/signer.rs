@@ -8,6 +8,7 @@ use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use ed25519_dalek::{Signer as _, SigningKey};
 use zeroize::Zeroizing;
 
+use super::pkcs8::{self, Refusal};
 use super::{PublicKey, pem};
 use crate::secret::Secret;
 use crate::{Error, Result};
@@ -39,6 +40,11 @@ impl Ed25519Signer {
         let key = SigningKey::from_bytes(seed);
         let public = PublicKey::ed25519(&key.verifying_key().to_bytes());
         Self { key, public }
+    }
+
+    /// The private half, for a recovery phrase.
+    pub(super) fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes())
     }
 }
 
@@ -157,4 +163,44 @@ pub fn signer_from_pem(name: &str, text: &str) -> Result<Box<dyn Signer>> {
                 .to_owned(),
         }),
     }
+}
+
+/// A private key as another tool keeps it: Notary (Docker Content Trust) or OpenSSL.
+#[derive(Debug)]
+pub struct ForeignKey {
+    /// The key.
+    pub signer: Box<dyn Signer>,
+    /// Notary's `role` header: `root`, `targets`, `snapshot`, or a signer's name.
+    pub role: Option<String>,
+    /// Notary's `gun` header: the repository that the key belongs to.
+    pub repository: Option<String>,
+}
+
+/// Reads a PEM private key that may be encrypted (PKCS#8, PBES2) and may carry Notary's headers.
+pub fn foreign_key(name: &str, text: &str, passphrase: &Secret) -> Result<ForeignKey> {
+    let unreadable =
+        |detail: &str| Error::KeyFile { name: name.to_owned(), detail: detail.to_owned() };
+    let Some(block) = pem::parse(text) else {
+        return Err(unreadable("it holds no PEM block"));
+    };
+    let header = |wanted: &str| {
+        let found = block.headers.iter().find(|(key, _)| key == wanted);
+        found.map(|(_, value)| value.clone())
+    };
+    let (role, repository) = (header("role"), header("gun").or_else(|| header("path")));
+    let signer = if block.label == "ENCRYPTED PRIVATE KEY" {
+        let plain = pkcs8::decrypt(&block.der, passphrase).map_err(|refusal| match refusal {
+            Refusal::Unsupported => unreadable("it is encrypted in a way that is not read here"),
+            Refusal::WrongPassphrase => wrong_passphrase(name),
+        })?;
+        // One padding in 256 is right by chance; what comes out then is no key.
+        signer_from_der(&plain).ok_or_else(|| wrong_passphrase(name))?
+    } else {
+        signer_from_pem(name, text)?
+    };
+    Ok(ForeignKey { signer, role, repository })
+}
+
+fn wrong_passphrase(name: &str) -> Error {
+    Error::WrongPassphrase { name: name.to_owned(), keyid: "id unknown".to_owned() }
 }

@@ -18,7 +18,8 @@ pub use download::TargetVerifier;
 pub use drive::{Fetch, FetchError, drive};
 pub use name::{MetadataFile, RoleName};
 pub use repository::{
-    Commit, Creation, Lifetimes, MetadataFiles, Repository, RoleSetup, RotateRole, Tag,
+    Commit, Creation, Draft, Lifetimes, MetadataFiles, Progress, Repository, RoleSetup, RotateRole,
+    Tag, Wanted,
 };
 pub(crate) use repository::{RELEASES, bound_repository, digest_of, tags_of, target_path};
 pub use schema::{

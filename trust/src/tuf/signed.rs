@@ -87,6 +87,30 @@ impl<T: Role> Signed<T> {
         Ok(())
     }
 
+    /// Takes over signatures from a copy of the same content; `false` if it is other content.
+    pub(crate) fn take_signatures(&mut self, other: &Self) -> bool {
+        let same = self.canonical == other.canonical;
+        if same {
+            self.signatures.extend(other.signatures.iter().cloned());
+        }
+        same
+    }
+
+    /// Drops signatures that no given key made, and repeated ones: other clients refuse a file for them.
+    pub(crate) fn keep_valid(&mut self, tables: &[&KeyTable]) {
+        let mut kept: Vec<Signature> = Vec::new();
+        for signature in std::mem::take(&mut self.signatures) {
+            let Ok(sig) = hex::decode(&signature.sig) else { continue };
+            let keys = tables.iter().filter_map(|table| table.get(&signature.keyid));
+            let valid = keys.into_iter().any(|key| key.verifies(&self.canonical, &sig));
+            if valid && !kept.iter().any(|known| known.keyid == signature.keyid) {
+                kept.push(signature);
+            }
+        }
+        kept.sort_by(|a, b| a.keyid.cmp(&b.keyid));
+        self.signatures = kept;
+    }
+
     /// Counts the delegator's keys that signed.
     pub fn tally(&self, keys: &KeyTable, keyids: &[KeyId], needed: u64) -> Tally {
         let decoded: Vec<(&PublicKey, Vec<u8>)> = self

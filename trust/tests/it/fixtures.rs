@@ -374,7 +374,7 @@ fn check_folder(name: &str, expected: &BTreeMap<String, Vec<u8>>) {
 
 #[test]
 fn the_folders_hold_what_is_generated_and_no_other_folder_stands_there() {
-    let mut names = vec!["published".to_owned()];
+    let mut names = vec!["keys".to_owned(), "published".to_owned()];
     for case in cases() {
         check_folder(case.name, &expected_files(&case));
         names.push(case.name.to_owned());

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod attacks;
+mod ceremonies;
 mod fixtures;
 mod inspections;
 mod interop;

@@ -86,7 +86,10 @@ impl Repository {
     }
 
     /// The keys that must sign a role; none where nobody delegates to it any more.
-    fn delegated_keys(&self, name: &RoleName) -> Result<Option<(KeyTable, Vec<KeyId>, u64)>> {
+    pub(super) fn delegated_keys(
+        &self,
+        name: &RoleName,
+    ) -> Result<Option<(KeyTable, Vec<KeyId>, u64)>> {
         if *name == RoleName::targets() {
             let keys = role_keys(&self.root, "targets")?;
             return Ok(Some((self.root.keys.clone(), keys.keyids.clone(), keys.threshold)));
@@ -183,7 +186,7 @@ fn listing(version: u64, bytes: Option<&Arc<[u8]>>) -> MetaFile {
     meta
 }
 
-fn after(now: Time, days: u32) -> Result<Time> {
+pub(super) fn after(now: Time, days: u32) -> Result<Time> {
     let whole = Time::from_second(now.as_second()).unwrap_or(now);
     whole
         .checked_add(SignedDuration::from_hours(24 * i64::from(days)))

@@ -5,6 +5,7 @@
 //! handed out: our own client and `tough`.
 
 mod commit;
+mod draft;
 mod edit;
 mod target;
 
@@ -26,6 +27,7 @@ use super::updater::{Freshness, Updater};
 use crate::key::{KeyId, KeyTable, PublicKey};
 use crate::{Error, Result};
 
+pub use draft::{Draft, Progress, Wanted};
 pub(crate) use target::{digest_of, tags_of, target_path};
 
 /// The role that all signers share and whose tags count.
