@@ -5,10 +5,11 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result, at};
+use crate::lock;
 
 /// Decides for each call whether it fails: gets the call's name and path.
 pub type Fault = dyn Fn(&'static str, &Path) -> io::Result<()> + Send + Sync;
@@ -110,21 +111,35 @@ impl Disk {
     /// Replaces `path` by `bytes` so that a reader, or a crash, sees the old or the new whole.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
-        let temporary = dir.join(format!(".{}", crate::staging::unique()));
-        let written =
-            self.write_new(&temporary, bytes).and_then(|()| self.rename(&temporary, path));
+        let (mut file, temporary) = self.create_replacement(dir)?;
+        let written = self
+            .write_all(&mut file, &temporary, bytes)
+            .and_then(|()| self.sync_file(&file, &temporary))
+            .and_then(|()| self.rename(&temporary, path));
         if written.is_err() {
-            // The first error is the one to report; a leftover is swept by the collector.
-            let _ = fs::remove_file(&temporary);
+            // The first error is the one to report; the collector sweeps what stays.
+            let _ = self.remove_file(&temporary);
         }
         written?;
         self.sync_dir(dir)
     }
 
-    fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let mut file = self.create_new(path)?;
-        self.write_all(&mut file, path, bytes)?;
-        self.sync_file(&file, path)
+    /// A hidden file, locked so that the collector knows it for one under way.
+    fn create_replacement(&self, dir: &Path) -> Result<(File, PathBuf)> {
+        loop {
+            let path = dir.join(format!(".{}", crate::staging::unique()));
+            let file = match self.create_new(&path) {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                    continue;
+                }
+                other => other?,
+            };
+            if lock::try_lock(&file).map_err(at("lock", &path))?
+                && lock::is_at(&file, &path).map_err(at("read", &path))?
+            {
+                return Ok((file, path));
+            }
+        }
     }
 }
 

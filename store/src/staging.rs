@@ -15,6 +15,16 @@ pub(crate) fn unique() -> String {
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Whether a file is a replacement that [`Disk::replace`] was writing.
+pub(crate) fn is_replacement(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_prefix('.')).is_some_and(|rest| {
+        rest.split_once('-').is_some_and(|(process, number)| {
+            process.parse::<u32>().is_ok() && number.parse::<u64>().is_ok()
+        })
+    })
+}
+
 /// A directory that disappears with its owner unless what is in it was renamed away. It is
 /// `flock`ed while it is used, so the collector knows those of crashed processes.
 #[derive(Debug)]
@@ -62,8 +72,11 @@ pub(crate) fn sweep(parent: &Path, disk: &Disk, old: &dyn Fn(&Path) -> bool) -> 
     let mut removed = 0;
     for entry in std::fs::read_dir(parent).map_err(at("list", parent))? {
         let path = entry.map_err(at("list", parent))?.path();
+        if !old(&path) {
+            continue;
+        }
         let Ok(file) = File::open(&path) else { continue };
-        if !lock::try_lock(&file).map_err(at("lock", &path))? || !old(&path) {
+        if !lock::try_lock(&file).map_err(at("lock", &path))? {
             continue;
         }
         let is_dir = file.metadata().map_err(at("read", &path))?.is_dir();

@@ -34,10 +34,10 @@ impl Archives {
         let decoded = crate::layer::decoder(input).map_err(|error| broken(&error))?;
         let staged = self.stage(BufReader::with_capacity(256 * 1024, decoded), lease)?;
         if let Some(index) = staged.document("index.json")? {
-            return self.from_layout(&index, lease);
+            return self.layout_images(&index, lease);
         }
         match staged.document("manifest.json")? {
-            Some(list) => self.from_docker(&list, &staged, lease),
+            Some(list) => self.docker_images(&list, &staged, lease),
             None => Err(broken(&"it has neither index.json nor manifest.json")),
         }
     }
@@ -47,7 +47,7 @@ impl Archives {
         let mut staged = Staged { staging, files: BTreeMap::new(), aliases: BTreeMap::new() };
         let mut tar = Reader::new(input);
         let mut count = 0;
-        while let Some(entry) = tar.next_entry().map_err(|error| from_tar(error))? {
+        while let Some(entry) = tar.next_entry().map_err(from_tar)? {
             count += 1;
             if count > ARCHIVE_ENTRIES_MAX {
                 return Err(broken(&format!("it has more than {ARCHIVE_ENTRIES_MAX} entries")));
@@ -106,7 +106,7 @@ impl Archives {
         writer.commit(&Descriptor::new(MediaType::OciEmpty, digest.clone(), size))
     }
 
-    fn from_layout(&self, index: &[u8], lease: &Lease) -> Result<Vec<Loaded>> {
+    fn layout_images(&self, index: &[u8], lease: &Lease) -> Result<Vec<Loaded>> {
         let index: Raw<Index> = Raw::parse(index).map_err(|error| broken(&error))?;
         let mut loaded: Vec<Loaded> = Vec::new();
         for entry in index.manifests() {
@@ -123,7 +123,7 @@ impl Archives {
         Ok(loaded)
     }
 
-    fn from_docker(&self, list: &[u8], staged: &Staged, lease: &Lease) -> Result<Vec<Loaded>> {
+    fn docker_images(&self, list: &[u8], staged: &Staged, lease: &Lease) -> Result<Vec<Loaded>> {
         let items: Vec<DockerItem> =
             serde_json::from_slice(list).map_err(|error| broken(&error))?;
         let mut loaded = Vec::new();
@@ -163,10 +163,10 @@ impl Archives {
     /// A file of a docker-archive, which may be a blob of a layout.
     fn docker_file(&self, name: &str, staged: &Staged) -> Result<PathBuf> {
         let path = LayerPath::parse(name.as_bytes()).map_err(|reason| broken(&reason))?;
-        if let Some(digest) = blob_digest(&path) {
-            if self.store.content().stat(&digest)?.is_some() {
-                return Ok(self.store.content().path(&digest));
-            }
+        if let Some(digest) = blob_digest(&path)
+            && self.store.content().stat(&digest)?.is_some()
+        {
+            return Ok(self.store.content().path(&digest));
         }
         staged.file(&path).ok_or_else(|| broken(&format!("{name:?} is missing")))
     }

@@ -13,6 +13,7 @@ use crate::lock;
 
 /// What a start of an ingest finds.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // made once per blob and taken apart at once
 pub enum IngestStart {
     /// The blob is in the store.
     Present,

@@ -117,7 +117,7 @@ impl Write for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         // After a commit the path is gone; without one nothing may stay.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.content.disk.remove_file_if_there(&self.path);
     }
 }
 

@@ -97,6 +97,9 @@ impl Store {
             !partial || partials_since.is_some_and(|since| written().is_ok_and(|at| at < since))
         };
         removed += staging::sweep(&self.layout().ingest(), self.disk(), &old)?;
+        for dir in [self.root(), self.root().join("records")] {
+            removed += staging::sweep(&dir, self.disk(), &staging::is_replacement)?;
+        }
         Ok(removed)
     }
 

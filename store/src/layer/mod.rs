@@ -14,7 +14,7 @@ mod unpack;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci::{ChainId, Compression, Descriptor, Digest};
 
@@ -259,12 +259,12 @@ impl Layers {
     }
 
     /// Gives a finished folder its name. Another process may have been faster.
-    pub(crate) fn publish(&self, from: &PathBuf, id: &LayerId, record: &LayerRecord) -> Result<()> {
+    pub(crate) fn publish(&self, from: &Path, id: &LayerId, record: &LayerRecord) -> Result<()> {
         record::write_staged(self.disk(), &from.join("layer.json"), record)?;
         self.rename_in(from, id)
     }
 
-    pub(crate) fn rename_in(&self, from: &PathBuf, id: &LayerId) -> Result<()> {
+    pub(crate) fn rename_in(&self, from: &Path, id: &LayerId) -> Result<()> {
         match self.disk().rename(from, &self.layout().layer(id)) {
             Err(Error::Io { source, .. })
                 if matches!(

@@ -6,11 +6,11 @@ use oci::Digest;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{
-    Access, Changes, Mounts, SnapshotKey, SnapshotRecord, Snapshotter, create, home, publish,
+    Access, Changes, Mounts, SnapshotKey, SnapshotRecord, Snapshotter, copy, create, home,
 };
 use crate::error::{Result, at};
 use crate::layer::inode::Attributes;
-use crate::layer::{LayerId, Layers};
+use crate::layer::{LayerId, LayerRecord, Layers, record};
 
 /// The overlay driver.
 #[derive(Debug)]
@@ -21,6 +21,38 @@ pub struct Overlay {
 impl Overlay {
     pub(super) fn new(layers: Layers) -> Self {
         Self { layers }
+    }
+
+    /// Makes the snapshot's own folder the layer's: nothing is copied, and a crash at any point
+    /// leaves a snapshot that can be committed again or the layer.
+    fn promote(
+        &self,
+        key: &SnapshotKey,
+        record: SnapshotRecord,
+        id: &LayerId,
+        diff_id: Option<&Digest>,
+    ) -> Result<()> {
+        let (disk, home) = (self.layers.disk(), home(&self.layers, key));
+        let (upper, fs) = (home.join("upper"), home.join("fs"));
+        disk.rename_if_there(&upper, &fs)?;
+        let done = || {
+            let bytes = copy::bytes_in(&fs).map_err(at("read", &fs))?;
+            let (parent, diff_id) = (record.parent, diff_id.cloned());
+            let layer = LayerRecord { parent, diff_id, same_as: None, bytes };
+            record::write(disk, &home.join("layer.json"), &layer)?;
+            disk.sync_fs(&home)?;
+            self.layers.rename_in(&home, id)
+        };
+        if let Err(error) = done() {
+            // The first error is the one to report; `changes` finds the folder in any case.
+            let _ = disk.rename_if_there(&fs, &upper);
+            return Err(error);
+        }
+        // What only a snapshot needs is in nobody's way if it stays.
+        let layer = self.layers.layout().layer(id);
+        let _ = disk.remove_tree_if_there(&layer.join("work"));
+        let _ = disk.remove_file_if_there(&layer.join("snapshot.json"));
+        Ok(())
     }
 
     /// In a merged tree the upper directory decides how the root looks.
@@ -88,14 +120,17 @@ impl Snapshotter for Overlay {
 
     fn changes(&self, key: &SnapshotKey) -> Result<Changes> {
         self.record(key)?;
-        Ok(Changes { folder: home(&self.layers, key).join("upper"), _staging: None })
+        let home = home(&self.layers, key);
+        let (upper, fs) = (home.join("upper"), home.join("fs"));
+        // A commit that a crash interrupted has renamed it already.
+        let folder = if upper.is_dir() { upper } else { fs };
+        Ok(Changes { folder, _staging: None })
     }
 
     fn commit(&self, key: &SnapshotKey, id: &LayerId, diff_id: Option<&Digest>) -> Result<()> {
         let record = self.record(key)?;
         if self.layers.get(id)?.is_none() {
-            let upper = home(&self.layers, key).join("upper");
-            publish(&self.layers, &upper, record.parent, id, diff_id)?;
+            self.promote(key, record, id, diff_id)?;
         }
         self.remove(key)
     }

@@ -158,7 +158,7 @@ fn what_is_no_image_archive_is_refused_with_the_reason() {
     refused(b"not a tar at all, but long enough to be taken for a header", "truncated");
     refused(&[b'7'; 2048], "checksum");
     refused(&Tar::new().file("x", b"1").build(), "neither index.json nor manifest.json");
-    refused(&Tar::new().file("manifest.json", b"{").build(), "EOF");
+    refused(&Tar::new().file("manifest.json", b"{").build(), "expected a sequence");
     refused(b"\xfd7zXZ\0....", "xz: decompress it first");
     refused(b"BZh9....", "bzip2: decompress it first");
     let list = br#"[{"Config":"../../etc/passwd","Layers":[]}]"#;

@@ -3,8 +3,11 @@
 mod archives;
 mod collect;
 mod content;
+mod faults;
 mod hostile;
+mod images;
 mod layers;
 mod names;
+mod oracle;
 mod snapshots;
 mod support;
