@@ -1,9 +1,12 @@
 //! Containers: an image of the store, a snapshot above it, and the runtime that runs it.
 
 pub mod create;
+pub mod tree;
 
-use oci::Descriptor;
-use runtime::{AttachEnd, AttachOptions, ContainerId, Runtime, RuntimeConfig};
+use std::io::Write;
+
+use oci::{Descriptor, Digest};
+use runtime::{AttachEnd, AttachOptions, Container, ContainerId, Runtime, RuntimeConfig};
 
 use crate::Engine;
 use crate::error::{ErrorKind, Result};
@@ -11,6 +14,7 @@ use crate::images::find;
 use crate::images::remove::User;
 
 pub use create::CreateContainer;
+pub use tree::{Change, ChangeKind, CommitRequest};
 
 /// The containers of one engine.
 #[derive(Clone, Copy)]
@@ -44,6 +48,27 @@ impl Containers<'_> {
     pub fn start_attached(&self, id: &ContainerId, attach: AttachOptions) -> Result<AttachEnd> {
         self.judge_again(id)?;
         Ok(self.runtime()?.start_attached(id, attach)?)
+    }
+
+    /// Makes an image of a container's files. Returns its id.
+    pub fn commit(&self, reference: &str, request: &CommitRequest) -> Result<Digest> {
+        tree::commit(self.engine, &self.get(reference)?, request)
+    }
+
+    /// Writes a container's files as a tar.
+    pub fn export(&self, reference: &str, out: &mut dyn Write) -> Result<()> {
+        tree::export(self.engine, &self.get(reference)?, out)
+    }
+
+    /// What a container changed in its files.
+    pub fn diff(&self, reference: &str) -> Result<Vec<Change>> {
+        tree::diff(&self.get(reference)?)
+    }
+
+    /// One container, by name, id or a prefix of its id.
+    pub fn get(&self, reference: &str) -> Result<Container> {
+        let runtime = self.runtime()?;
+        Ok(runtime.get(&runtime.resolve(reference)?)?)
     }
 
     /// A name may have moved since the container was made: it is the container's own image

@@ -3,6 +3,7 @@
 pub(crate) mod admit;
 pub mod archive;
 pub mod change;
+pub mod copy;
 pub mod filter;
 pub mod find;
 pub mod import;
@@ -21,6 +22,7 @@ use crate::Engine;
 use crate::error::{Error, Result};
 
 pub use archive::LoadedImage;
+pub use copy::{Copied, CopyRequest};
 pub use filter::Filters;
 pub use find::Found;
 pub use import::ImportRequest;
@@ -77,6 +79,11 @@ impl Images<'_> {
     /// Gives an image one more name.
     pub fn tag(&self, source: &str, name: &Reference) -> Result<()> {
         import::tag(self.engine, source, name)
+    }
+
+    /// Copies from registry to registry, with signatures and trust data.
+    pub fn copy(&self, request: &CopyRequest) -> Result<Copied> {
+        copy::copy(self.engine, request)
     }
 
     /// Makes an image of a tar stream.

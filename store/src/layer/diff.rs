@@ -166,9 +166,19 @@ impl Layers {
         epoch: Option<i64>,
         out: &mut dyn Write,
     ) -> Result<()> {
-        let stack = self.stack(top)?;
+        self.export_stack(&self.stack(top)?, epoch, out)
+    }
+
+    /// Writes what a stack shows (a container's changes above its image) as one flat tar,
+    /// uncompressed.
+    pub fn export_stack(
+        &self,
+        stack: &Stack,
+        epoch: Option<i64>,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         let mut walk = Walk::new(out, epoch, None);
-        let done = walk.stack(&stack).and_then(|()| walk.finish());
+        let done = walk.stack(stack).and_then(|()| walk.finish());
         done.map(|_| ()).map_err(|error| from_io("export", self, error))
     }
 
