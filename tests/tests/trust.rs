@@ -252,7 +252,7 @@ fn a_mirror_holds_the_signature_too() {
     let (registry, mirror) = (Registry::embedded(), Registry::embedded());
     let publisher = signed(&registry);
     let (from, to) = (registry.name("team/app:v1"), mirror.name("mirrored/app:v1"));
-    publisher.run(&["copy", "--all", &from, &to]).ok();
+    publisher.run(&["copy", &from, &to]).ok();
     let signed_as = format!("signed-as = \"{}\"\n", registry.name("team/app"));
     let site = consumer(&mirror.name("mirrored/app"), &root_of(&publisher), &signed_as);
     drop(registry);

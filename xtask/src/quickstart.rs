@@ -145,7 +145,7 @@ fn tampering(publisher: &Person<'_>, consumer: &Person<'_>, name: &str) -> Resul
 fn mirroring(tour: &Tour, publisher: &Person<'_>, name: &str, mirror: &Server) -> Result<()> {
     heading("Mirror it, with its signature, to a second registry");
     let there = format!("{}/mirrored/harbour", mirror.address);
-    publisher.types(&format!("wherry copy --all {name}:1.0 {there}:1.0"))?;
+    publisher.types(&format!("wherry copy {name}:1.0 {there}:1.0"))?;
     let reader = tour.person("reader of the mirror")?;
     let config = reader.home.join("config");
     fs::create_dir_all(&config).context("make the reader's configuration folder")?;
