@@ -33,3 +33,8 @@ pub(crate) fn timestamp() -> String {
 pub(crate) fn age(metadata: &Metadata) -> Duration {
     metadata.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
 }
+
+/// The wall clock some time ago.
+pub(crate) fn ago(duration: Duration) -> SystemTime {
+    SystemTime::now().checked_sub(duration).unwrap_or(UNIX_EPOCH)
+}

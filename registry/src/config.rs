@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Grant;
+use crate::collection::GRACE_MIN;
 use crate::error::Error;
 use crate::limits;
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Bounds that an operator may want to move.
     pub limits: Limits,
+    /// When garbage is collected.
+    pub collect: CollectTimes,
     /// Who is asked to prove who they are.
     pub auth: Auth,
     /// Who may do what, when `auth` is on.
@@ -135,6 +138,22 @@ impl Default for Limits {
             upload_expiry_seconds: 7 * 24 * 3600,
             shutdown_seconds: 30,
         }
+    }
+}
+
+/// When garbage is collected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CollectTimes {
+    /// Seconds between collections; 0 means never by itself.
+    pub interval_seconds: u64,
+    /// Seconds for which an unneeded blob stays after it was last pushed or asked about.
+    pub grace_seconds: u64,
+}
+
+impl Default for CollectTimes {
+    fn default() -> Self {
+        Self { interval_seconds: 0, grace_seconds: 24 * 3600 }
     }
 }
 
@@ -252,6 +271,7 @@ impl Config {
             access_log: AccessLogTarget::default(),
             tls: None,
             limits: Limits::default(),
+            collect: CollectTimes::default(),
             auth: Auth::default(),
             access: Vec::new(),
             proxy: None,
@@ -291,6 +311,9 @@ impl Config {
         }
         if self.limits.head_seconds == 0 || self.limits.idle_seconds == 0 {
             return refuse("limits.head-seconds and limits.idle-seconds must not be 0");
+        }
+        if self.collect.grace_seconds < GRACE_MIN.as_secs() {
+            return refuse("collect.grace-seconds is below 60: it would take what is being pushed");
         }
         if matches!(self.auth, Auth::Off) && !self.access.is_empty() {
             return refuse("access has rules but auth is off: set auth or remove the rules");

@@ -13,6 +13,7 @@ use crate::fault::Fault;
 /// The blobs of a store root. Everything here blocks on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
+    store: Store,
     content: store::Content,
 }
 
@@ -22,7 +23,12 @@ impl Content {
         let opened = Store::open(root);
         let store =
             opened.map_err(|error| Error::Store { act: "open it", source: error.into() })?;
-        Ok(Self { content: store.content().clone() })
+        Ok(Self { content: store.content().clone(), store })
+    }
+
+    /// The store itself, for the collector.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The length of a blob that is there, for a caller that will tell a client so: the collector

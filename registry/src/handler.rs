@@ -104,9 +104,18 @@ impl App {
 
     /// The right to change manifests and tags of a repository: readers never wait for it.
     pub(crate) async fn writing(&self, name: &RepositoryName) -> MutexGuard<'_, ()> {
+        self.write_lock(name).lock().await
+    }
+
+    /// The same for a thread that may block.
+    pub(crate) fn writing_blocking(&self, name: &RepositoryName) -> MutexGuard<'_, ()> {
+        self.write_lock(name).blocking_lock()
+    }
+
+    fn write_lock(&self, name: &RepositoryName) -> &AsyncMutex<()> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        self.write_locks[hasher.finish() as usize % WRITE_LOCKS].lock().await
+        &self.write_locks[hasher.finish() as usize % WRITE_LOCKS]
     }
 }
 

@@ -17,6 +17,7 @@
 mod access;
 mod body;
 mod clock;
+mod collection;
 pub mod config;
 mod content;
 mod error;
@@ -38,6 +39,7 @@ mod uploads;
 mod upstream;
 
 pub use access::{Action, Grant, RepositoryPattern};
+pub use collection::Collected;
 pub use config::{Config, Mode};
 pub use error::Error;
 pub use name::{ManifestReference, NameError, ReferenceError, RepositoryName, Tag, TagError};

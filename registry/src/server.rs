@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::Moment;
-use crate::config::{Config, Mode};
+use crate::collection::{self, Collected};
+use crate::config::{CollectTimes, Config, Mode};
 use crate::error::Error;
 use crate::handler::{App, Peer, serve};
 use crate::limits;
@@ -119,6 +120,12 @@ impl Control {
         self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
+    /// Collects garbage while the server runs: what nobody pushed, mounted or asked about for
+    /// `grace` (at least a minute) and no manifest needs. Blocks: not for asynchronous tasks.
+    pub fn collect(&self, grace: Duration) -> Result<Collected, Error> {
+        collection::collect(&self.app, grace)
+    }
+
     /// Starts or stops refusing changes.
     pub fn set_mode(&self, mode: Mode) {
         self.app.set_mode(mode);
@@ -152,6 +159,7 @@ impl BoundServer {
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(failed)?;
         let sweeper =
             tokio::spawn(sweep(self.app.clone(), self.config.limits.upload_expiry_seconds));
+        let collector = tokio::spawn(collect(self.app.clone(), self.config.collect.clone()));
         let connections = Arc::new(Semaphore::new(self.config.limits.connections));
         let graceful = GracefulShutdown::new();
         let (stop, _) = watch::channel(());
@@ -171,6 +179,7 @@ impl BoundServer {
         }
         drop(listener);
         sweeper.abort();
+        collector.abort();
         acceptor.drain(graceful).await;
         Ok(())
     }
@@ -264,6 +273,27 @@ async fn sweep(app: Arc<App>, expiry_seconds: u64) {
         ticks.tick().await;
         if let Err(fault) = app.uploads.sweep(expiry).await {
             tracing::warn!(fault = %fault.summary(), "removing unfinished uploads failed");
+        }
+    }
+}
+
+async fn collect(app: Arc<App>, when: CollectTimes) {
+    if when.interval_seconds == 0 {
+        return;
+    }
+    let grace = Duration::from_secs(when.grace_seconds);
+    let mut ticks = tokio::time::interval(Duration::from_secs(when.interval_seconds));
+    // The first tick comes at once; a start is not a reason to collect.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let app = app.clone();
+        match tokio::task::spawn_blocking(move || collection::collect(&app, grace)).await {
+            Ok(Ok(collected)) => tracing::info!(?collected, "collected garbage"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %crate::fault::chain(&error), "collecting garbage failed");
+            }
+            Err(error) => tracing::error!(%error, "collecting garbage failed"),
         }
     }
 }

@@ -41,7 +41,7 @@ struct Session {
 
 enum State {
     /// Ready for more bytes.
-    Receiving(Sink),
+    Receiving(Box<Sink>),
     /// The sink went down with a failed write; the disk says how far it came.
     Lost,
     /// Finished or cancelled.
@@ -118,7 +118,7 @@ impl Uploads {
         let (id, file) = made.await?;
         self.open.fetch_add(1, Ordering::Relaxed);
         let sink = Sink { file, offset: 0, hasher: Hasher::new(algorithm), algorithm };
-        let session = self.remember(name, id, State::Receiving(sink));
+        let session = self.remember(name, id, State::Receiving(Box::new(sink)));
         let state = session.state.clone().lock_owned().await;
         Ok(Upload { session, state })
     }
@@ -154,7 +154,7 @@ impl Uploads {
             }
         });
         match opened.await? {
-            Some(sink) => *upload.state = State::Receiving(sink),
+            Some(sink) => *upload.state = State::Receiving(Box::new(sink)),
             None => self.forget(upload),
         }
         Ok(())
@@ -171,7 +171,7 @@ impl Uploads {
         let (repositories, content) = (self.repositories.clone(), self.content.clone());
         let (session, digest) = (upload.session.clone(), digest.clone());
         let published = tokio::task::spawn_blocking(move || {
-            let published = publish(&repositories, &content, &session, sink, &digest);
+            let published = publish(&repositories, &content, &session, *sink, &digest);
             // After a success the folder holds no data; after a failure its data are of no use.
             let removed = repositories.remove_upload(&session.name, &session.id);
             published.and_then(|size| match removed {
@@ -300,12 +300,12 @@ impl Upload {
             return (self, Err(fault));
         };
         let (start, before) = (sink.offset, sink.hasher.clone());
-        let mut pipeline = Pipeline::new(sink);
+        let mut pipeline = Pipeline::new(*sink);
         let received = drain(&mut pipeline, &mut body, start, bounds).await;
         let undo = received.as_ref().is_err_and(|stop| matches!(stop, Stop::Refused(_)));
         match pipeline.close(undo.then_some((start, before))).await {
             Ok(sink) => {
-                *self.state = State::Receiving(sink);
+                *self.state = State::Receiving(Box::new(sink));
                 (self, received.map_err(Stop::into_fault))
             }
             Err(error) => (self, Err(Fault::io("write an upload", &error))),

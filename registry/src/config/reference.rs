@@ -106,6 +106,18 @@ const KEYS: &[Key] = &[
         "How long running requests may go on after the server was told to stop.",
     ),
     key(
+        "collect.interval-seconds",
+        "seconds",
+        "0",
+        "How often garbage is collected while the server runs; 0 means never by itself.",
+    ),
+    key(
+        "collect.grace-seconds",
+        "seconds",
+        "86400",
+        "How long a blob that no manifest needs stays after it was last pushed, mounted or asked about. At least 60.",
+    ),
+    key(
         "auth",
         "`off` or one of the tables below",
         "\"off\"",

@@ -43,6 +43,7 @@ fn what_is_wrong_is_named_with_its_key() {
         ("[limits]\nmanifest-bytes = 1", "limits.manifest-bytes"),
         ("[limits]\nuploads = 0", "limits.uploads"),
         ("[limits]\nidle-seconds = 0", "limits.idle-seconds"),
+        ("[collect]\ngrace-seconds = 5", "collect.grace-seconds"),
         ("mode = \"sometimes\"", "sometimes"),
         ("addr = \"nowhere\"", "addr"),
         ("[[access]]\nusers=['a']\nrepositories=['**']\nactions=['pull']", "auth is off"),

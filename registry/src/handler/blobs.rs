@@ -26,6 +26,12 @@ pub(super) async fn get(
     name: RepositoryName,
     digest: Digest,
 ) -> Result<Response, Fault> {
+    if call.is_head() {
+        // Who asks whether it is there will rely on the answer.
+        let (repositories, owned, asked) =
+            (call.app.repositories.clone(), name.clone(), digest.clone());
+        blocking("renew a blob", move || repositories.renew_blob(&owned, &asked)).await?;
+    }
     let opened = match open_linked(&call.app, &name, &digest).await? {
         Some(opened) => opened,
         None => match &call.app.pull_through {

@@ -3,6 +3,7 @@
 
 mod access;
 mod clauses;
+mod collection;
 mod deletion;
 mod discovery;
 mod hostile;
