@@ -3,15 +3,16 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
-use oci::{Descriptor, Sink, Source, TransferError, TransferErrorKind};
+use oci::{Descriptor, Digest, Sink, Source, TransferError, TransferErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::content::{PipedContent, pump_reader};
+use crate::copy::{Attached, closure};
 use crate::error::RegistryError;
 use crate::limits::{CHANNEL_DEPTH, MANIFEST_BYTES_MAX};
 use crate::progress::TransferEvent;
-use crate::repository::{Mounted, PushedBlob, Repository, Selector};
+use crate::repository::{Mounted, PushedBlob, ReferrersFilter, Repository, Selector};
 
 /// A repository as a place to read from and write to. Must not be used from a thread that runs
 /// the handle's tasks.
@@ -54,6 +55,23 @@ impl BlockingRepository {
             let media_type = fetched.descriptor.media_type().clone();
             self.repository.put_manifest(&selector, &media_type, fetched.bytes).await.map(drop)
         })
+    }
+
+    /// What refers to a manifest.
+    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        let filter = ReferrersFilter::default();
+        let found = self.handle.block_on(self.repository.referrers(subject, &filter))?;
+        Ok(found.descriptors)
+    }
+
+    /// All that is attached to these manifests, directly or not.
+    pub fn closure(&self, manifests: &[Digest]) -> Result<Vec<Attached>, RegistryError> {
+        self.handle.block_on(closure(&self.repository, manifests))
+    }
+
+    /// Deletes a tag.
+    pub fn delete_tag(&self, tag: &str) -> Result<(), RegistryError> {
+        self.handle.block_on(self.repository.delete_tag(tag))
     }
 
     /// Writes a manifest under a tag or its digest, with its entry in the list of referrers where

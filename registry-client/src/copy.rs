@@ -3,6 +3,7 @@
 //!
 //! Pull, push, copy, save and load are pairings of a source with a sink; this is the one code path.
 
+mod closure;
 mod graph;
 mod plan;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use oci::{Descriptor, Sink, Source, TransferError, TransferErrorKind};
 
+pub use closure::{Attached, ClosureReport, closure, copy_with_closure};
 pub use graph::{Graph, Node, select_platform};
 pub use plan::{Action, CopyPlan, Foreign, Step};
 

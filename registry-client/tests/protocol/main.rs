@@ -7,4 +7,5 @@ mod mirrors;
 mod pull;
 mod push;
 mod support;
+mod sync;
 mod tls;

@@ -1,0 +1,182 @@
+use axum::http::Method;
+use bytes::Bytes;
+use oci::{Compression, Descriptor, Index, Manifest, MediaType, Raw, TransferErrorKind};
+use registry_client::blocking::BlockingRepository;
+use registry_client::copy::{CopyOptions, copy_with_closure};
+use registry_client::sync::{
+    Requests, SyncOptions, TagPattern, TagRules, Vanished, carry_out, observe, plan,
+};
+use tokio::runtime::Runtime;
+
+use crate::support::registry::Abilities;
+use crate::support::{TestRegistry, client, noise, repository};
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+fn blocking(runtime: &Runtime, registry: &TestRegistry) -> BlockingRepository {
+    let repository = repository(&client().0, &registry.host, "a");
+    BlockingRepository::new(repository, runtime.handle().clone())
+}
+
+fn image(registry: &TestRegistry, tag: &str) -> Descriptor {
+    let put = |media_type: MediaType, bytes: &[u8]| {
+        registry.put_blob("a", bytes);
+        Descriptor::of(media_type, bytes)
+    };
+    let config = put(MediaType::OciConfig, format!("{{\"for\":\"{tag}\"}}").as_bytes());
+    let layer = put(MediaType::OciLayer(Compression::Gzip), &noise(10_000));
+    let manifest = Raw::encode(&Manifest::new(config, vec![layer])).expect("encodes");
+    registry.put_manifest("a", tag, MediaType::OciManifest.as_str(), manifest.bytes());
+    manifest.descriptor()
+}
+
+fn sync(
+    runtime: &Runtime,
+    from: &TestRegistry,
+    to: &TestRegistry,
+    rules: &TagRules,
+    vanished: Vanished,
+) -> (registry_client::sync::SyncPlan, registry_client::sync::SyncReport) {
+    let (source, target) = (blocking(runtime, from), blocking(runtime, to));
+    let seen = observe(source.repository(), target.repository(), rules);
+    let plan = plan(&runtime.block_on(seen).expect("observes"), vanished);
+    let report = carry_out(&plan, &source, &target, &SyncOptions::default());
+    (plan, report)
+}
+
+/// Covers: DST-54, DST-55, DST-61
+#[test]
+fn a_second_sync_only_looks_and_a_moved_tag_moves() {
+    let runtime = runtime();
+    let from = runtime.block_on(TestRegistry::start());
+    let to = runtime.block_on(TestRegistry::start());
+    for tag in ["v1", "v2", "v3", "edge"] {
+        image(&from, tag);
+    }
+    let rules = TagRules::all().allow(TagPattern::whole("v.*").expect("valid"));
+    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep);
+    assert_eq!(report.done, ["v1", "v2", "v3"]);
+    assert!(to.manifest("a", "edge").is_none() && report.failed.is_empty());
+    // One layer is shared, and three configs and manifests differ.
+    assert_eq!(to.contents.lock().expect("lock").blobs.len(), 4);
+    let gets = from.seen(&Method::GET, "/manifests/").len();
+    let (plan, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep);
+    assert!(plan.actions().is_empty() && report.done.is_empty());
+    assert_eq!(plan.requests(), Requests { looks: 4, pulls: 0 });
+    assert_eq!(from.seen(&Method::GET, "/manifests/").len(), gets, "no manifest was read");
+    let moved = image(&from, "v2-new");
+    let bytes = from.manifest("a", "v2-new").expect("there");
+    from.put_manifest("a", "v2", MediaType::OciManifest.as_str(), &bytes);
+    from.change(|contents| drop(contents.manifests.remove(&("a".to_owned(), "v1".to_owned()))));
+    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep);
+    assert_eq!(report.done, ["v2", "v2-new"]);
+    assert_eq!(to.manifest("a", "v2"), to.manifest("a", &moved.digest().to_string()));
+    assert!(to.manifest("a", "v1").is_some(), "a vanished tag stays unless asked");
+    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Delete);
+    assert_eq!(report.done, ["v1"]);
+    assert!(to.manifest("a", "v1").is_none() && to.manifest("a", "v3").is_some());
+}
+
+/// Covers: DST-60
+#[test]
+fn one_bad_image_of_many_is_reported_and_the_others_arrive() {
+    let runtime = runtime();
+    let from = runtime.block_on(TestRegistry::start());
+    let to = runtime.block_on(TestRegistry::start());
+    for tag in ["v1", "v2", "v3"] {
+        image(&from, tag);
+    }
+    let broken = image(&from, "v4");
+    from.change(|contents| {
+        let config = br#"{"for":"v4"}"#;
+        contents.blobs.remove(&("a".to_owned(), oci::Digest::sha256(config)));
+    });
+    let (_, report) = sync(&runtime, &from, &to, &TagRules::all(), Vanished::Keep);
+    assert_eq!(report.done, ["v1", "v2", "v3"]);
+    let [failure] = &report.failed[..] else { panic!("{:?}", report.failed) };
+    assert_eq!((failure.tag.as_str(), failure.error.kind()), ("v4", TransferErrorKind::NotFound));
+    assert!(to.manifest("a", "v4").is_none());
+    assert!(to.manifest("a", &broken.digest().to_string()).is_none(), "nothing half-copied");
+}
+
+/// A signature, a signature of that signature, and one attached by a tag.
+fn attach_all(runtime: &Runtime, registry: &TestRegistry, subject: &Descriptor) -> Vec<Descriptor> {
+    let repository = repository(&client().0, &registry.host, "a");
+    registry.put_blob("a", b"{}");
+    let mut attached = Vec::new();
+    let mut above = subject.clone();
+    for artifact_type in ["a/signature", "a/countersignature"] {
+        let manifest =
+            Manifest::artifact(artifact_type, vec![Descriptor::empty()]).with_subject(above.bare());
+        let manifest = Raw::encode(&manifest).expect("encodes");
+        let selector = registry_client::Selector::Digest(manifest.digest());
+        let bytes = Bytes::copy_from_slice(manifest.bytes());
+        let put = repository.put_manifest(&selector, &MediaType::OciManifest, bytes);
+        runtime.block_on(put).expect("attaches");
+        above = manifest.descriptor();
+        attached.push(above.clone());
+    }
+    let by_tag =
+        Raw::encode(&Manifest::artifact("a/old", vec![Descriptor::empty()])).expect("encodes");
+    let tag = format!("sha256-{}.sig", subject.digest().hex());
+    registry.put_manifest("a", &tag, MediaType::OciManifest.as_str(), by_tag.bytes());
+    attached.push(by_tag.descriptor());
+    attached
+}
+
+/// Covers: DST-19, DST-20, DST-67
+#[test]
+fn an_image_moves_with_all_that_is_attached_to_it_and_its_platforms() {
+    let runtime = runtime();
+    for (source_lists, target_lists) in [(true, true), (false, true), (true, false)] {
+        let start = |referrers| {
+            runtime.block_on(TestRegistry::with(Abilities { referrers, ..Abilities::default() }))
+        };
+        let (from, to) = (start(source_lists), start(target_lists));
+        let child = image(&from, "v1-amd64");
+        let index = Raw::encode(&Index::new(vec![child.clone()])).expect("encodes");
+        from.put_manifest("a", "v1", MediaType::OciIndex.as_str(), index.bytes());
+        let mut expected = attach_all(&runtime, &from, &index.descriptor());
+        expected.extend(attach_all(&runtime, &from, &child));
+        let (source, target) = (blocking(&runtime, &from), blocking(&runtime, &to));
+        let options = CopyOptions::into_registry();
+        let report = copy_with_closure(&source, &target, &index.descriptor(), &options);
+        let report = report.expect("all of it");
+        // The artifact attached by tag is the same for both subjects, under two tags.
+        assert_eq!(report.attached.len(), 6, "{:?}", report.attached);
+        for descriptor in &expected {
+            assert!(to.manifest("a", &descriptor.digest().to_string()).is_some(), "{descriptor:?}");
+        }
+        let listed = target.referrers(index.descriptor().digest()).expect("lists");
+        assert_eq!(listed.len(), 1, "{source_lists} {target_lists}");
+        for subject in [index.digest(), child.digest().clone()] {
+            let tag = format!("sha256-{}.sig", subject.hex());
+            assert!(to.manifest("a", &tag).is_some(), "{tag}");
+        }
+    }
+}
+
+#[test]
+fn a_closure_of_which_a_part_is_missing_is_an_error_that_names_it() {
+    let runtime = runtime();
+    let from = runtime.block_on(TestRegistry::start());
+    let to = runtime.block_on(TestRegistry::start());
+    let subject = image(&from, "v1");
+    let attached = attach_all(&runtime, &from, &subject);
+    from.change(|contents| {
+        contents.blobs.remove(&("a".to_owned(), Descriptor::empty().digest().clone()));
+    });
+    let (source, target) = (blocking(&runtime, &from), blocking(&runtime, &to));
+    let error = copy_with_closure(&source, &target, &subject, &CopyOptions::into_registry())
+        .expect_err("the signature's blob is gone");
+    assert_eq!(error.kind(), TransferErrorKind::NotFound);
+    for descriptor in attached {
+        assert!(error.to_string().contains(&descriptor.digest().to_string()), "{error}");
+    }
+}
