@@ -325,7 +325,11 @@ impl Run<'_> {
     fn modifier(&mut self, name: &str, kind: char, empty_is_unset: bool) -> Result<String, String> {
         let colon = if empty_is_unset { ":" } else { "" };
         let word = self.argument(false)?;
-        let value = self.get(name);
+        // A default, an alternative or a message says that the variable may be unset.
+        let value = self.lookup(name);
+        if value.is_some() {
+            self.out.matched.insert(name.to_owned());
+        }
         if value.is_none() && self.lexer.skip_unset {
             return Ok(format!("${{{name}{colon}{kind}{word}}}"));
         }
@@ -421,9 +425,12 @@ impl Run<'_> {
         name
     }
 
+    fn lookup(&self, name: &str) -> Option<String> {
+        self.env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+
     fn get(&mut self, name: &str) -> Option<String> {
-        let value =
-            self.env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let value = self.lookup(name);
         let set = if value.is_some() { &mut self.out.matched } else { &mut self.out.unmatched };
         set.insert(name.to_owned());
         value

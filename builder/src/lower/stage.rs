@@ -332,7 +332,9 @@ impl Lowering<'_> {
     /// The name of the next step: `[stage 2/5] RUN …`.
     pub(super) fn step_name(&self, state: &mut StageState, step: &Step<'_>, extra: &str) -> String {
         let lexer = self.lexer().raw_quotes().skip_unset();
-        let line = format!("{}{extra}", step.node.line);
+        let shown: Vec<String> =
+            step.node.line.split(' ').map(super::without_credentials).collect();
+        let line = format!("{}{extra}", shown.join(" "));
         let text = lexer.word(&line, &state.env).unwrap_or(line);
         let (keyword, rest) = text.split_once(' ').unwrap_or((&text, ""));
         prefix(state, self.options.several_platforms, step.onbuild)

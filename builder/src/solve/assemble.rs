@@ -28,10 +28,6 @@ impl Solver<'_> {
     pub(super) fn assemble(&self, line: &Line<'_>) -> Result<BuildResult> {
         let images =
             (0..self.graphs.len()).map(|graph| self.image(graph)).collect::<Result<Vec<_>>>()?;
-        for image in &images {
-            line.status(&format!("exporting manifest {}", image.manifest.digest()), None);
-            line.status(&format!("writing image {}", image.config_descriptor.digest()), None);
-        }
         let root = match images.as_slice() {
             [only]
                 if self.request.platforms.len() <= 1
@@ -50,7 +46,6 @@ impl Solver<'_> {
                     Dialect::Docker => Index::docker(manifests),
                 };
                 let root = self.put(&Raw::encode(&index)?)?;
-                line.status(&format!("exporting manifest list {}", root.digest()), None);
                 root
             }
         };
