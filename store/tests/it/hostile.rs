@@ -231,7 +231,7 @@ fn wrong_checksum() {
 #[test]
 fn pax_size_against_header_size() {
     let inner = Tar::new().file("smuggled", b"evil").build();
-    let mut tar = pax(&format!("{}", record("size", &inner.len().to_string())));
+    let mut tar = pax(&record("size", &inner.len().to_string()).to_string());
     let mut outer = Tar::new().file("outer", b"x").build();
     outer.truncate(BLOCK_BYTES);
     tar.extend(outer);
