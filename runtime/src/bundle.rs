@@ -6,12 +6,12 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, Result};
-use crate::mounts::{MissingSource, MountKind, MountRequest};
+use crate::mounts::{Access, MissingSource, MountKind, MountRequest};
 use crate::options::{Device, NamespaceMode, NetworkMode, RunOptions};
 use crate::rootfs::Root;
-use crate::spec::{DeviceNode, Facts};
+use crate::spec::{CgroupLayout, DeviceNode, Facts};
 use crate::state;
 use crate::user;
 
@@ -42,9 +42,27 @@ pub(crate) fn gather(
         joined,
         host_files: host_files(files, hostname, options)?,
         joined_shm,
+        cgroup_view: None,
         throttle_counters: throttle_counters(),
     };
     Ok((facts, root))
+}
+
+/// Lays out the control groups for a container that sees the host's hierarchy of version 1, which the library would mount one
+/// by one and leave open to writing.
+pub(crate) fn lay_out_cgroups(
+    facts: &mut Facts,
+    id: &str,
+    options: &RunOptions,
+    target: &Path,
+) -> Result<()> {
+    let on_host = matches!(options.cgroupns, None | Some(NamespaceMode::Host));
+    if facts.cgroups == CgroupLayout::V1 && on_host {
+        let access = if options.privileged { Access::ReadWrite } else { Access::ReadOnly };
+        Cgroup::of(id).lay_out_view(target, access)?;
+        facts.cgroup_view = Some(target.to_owned());
+    }
+    Ok(())
 }
 
 /// Refuses at once what `--mount` says must be there.
@@ -304,7 +322,7 @@ mod tests {
         let mount = |missing| MountRequest {
             kind: MountKind::Bind { source: source.clone(), missing },
             target: "/x".into(),
-            access: crate::mounts::Access::ReadWrite,
+            access: Access::ReadWrite,
             propagation: "rprivate".into(),
         };
         let error = make_missing_source(&mount(MissingSource::Refuse)).unwrap_err();

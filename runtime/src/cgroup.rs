@@ -4,13 +4,22 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::CWD;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
 use crate::clock::Deadline;
 use crate::error::{Error, Result};
+use crate::mounts::Access;
 use crate::signal::Signal;
 use crate::spec::{CgroupLayout, cgroup_path};
+use crate::sys;
 
 const ROOT: &str = "/sys/fs/cgroup";
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +61,30 @@ impl Cgroup {
         match layout() {
             CgroupLayout::V1 => Path::new(ROOT).join(controller).join(&self.relative),
             CgroupLayout::V2 => Path::new(ROOT).join(&self.relative),
+        }
+    }
+
+    /// Lays out what a container sees at `/sys/fs/cgroup` on a host with version 1: its own group of every hierarchy and nothing
+    /// above, in one tree that can be bound in at once. Only for a mount namespace of this process's own.
+    pub(crate) fn lay_out_view(&self, target: &Path, access: Access) -> Result<()> {
+        let act = "lay out the control groups at";
+        fs::create_dir_all(target).map_err(Error::file("create folder", target))?;
+        let top = mount_small_tmpfs(target).map_err(Error::file(act, target))?;
+        for hierarchy in hierarchies() {
+            let (group, place) =
+                (Path::new(ROOT).join(&hierarchy).join(&self.relative), target.join(&hierarchy));
+            let laid = fs::create_dir_all(&group)
+                .and_then(|()| fs::create_dir(&place))
+                .and_then(|()| clone_mount(&group, &place));
+            laid.map_err(Error::file(act, &place))?;
+        }
+        for (name, hierarchy) in aliases() {
+            std::os::unix::fs::symlink(hierarchy, target.join(name))
+                .map_err(Error::file(act, target))?;
+        }
+        match access {
+            Access::ReadOnly => sys::close_mounts_below(top).map_err(Error::file(act, target)),
+            Access::ReadWrite => Ok(()),
         }
     }
 
@@ -175,6 +208,44 @@ impl Cgroup {
                 .any(|count| count.trim().parse::<u64>().is_ok_and(|count| count > 0))
         })
     }
+}
+
+/// Hierarchies of version 1, by folder; `unified` is version 2 mounted beside them.
+fn hierarchies() -> Vec<std::ffi::OsString> {
+    let known = sub_folders(Path::new(ROOT));
+    known
+        .iter()
+        .filter_map(|dir| dir.file_name())
+        .filter(|name| *name != "unified")
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// `cpu` for `cpu,cpuacct` where two controllers share a hierarchy.
+fn aliases() -> Vec<(std::ffi::OsString, PathBuf)> {
+    let entries = fs::read_dir(ROOT).into_iter().flatten().filter_map(|entry| entry.ok());
+    entries
+        .filter_map(|entry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?)))
+        .collect()
+}
+
+fn mount_small_tmpfs(target: &Path) -> io::Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "mode", "755")?;
+    fsconfig_set_string(context.as_fd(), "size", "64k")?;
+    fsconfig_create(context.as_fd())?;
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?;
+    move_mount(mount.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(mount)
+}
+
+fn clone_mount(source: &Path, target: &Path) -> io::Result<()> {
+    let mount =
+        open_tree(CWD, source, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    Ok(move_mount(mount.as_fd(), "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
 /// Removes a group and those below it; one that is gone is removed.

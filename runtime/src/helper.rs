@@ -35,7 +35,7 @@ pub(crate) enum Order {
     /// A further process in a container.
     Exec(ExecOrder),
     /// A step of a build.
-    Step(StepOrder),
+    Step(Box<StepOrder>),
 }
 
 /// `wherry runtime-helper STATE_DIR RUN_DIR`: not for people. Must be called before any thread exists.
@@ -43,6 +43,7 @@ pub fn helper_main(args: &[OsString]) -> ExitCode {
     let [state, run] = args else { return ExitCode::from(125) };
     let dirs = StateDir::existing(PathBuf::from(state), PathBuf::from(run));
     let Ok((stream, streams, order)) = receive_order() else { return ExitCode::from(125) };
+    let _ = rustix::thread::set_name(c"wherry-helper");
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let done = std::env::set_current_dir("/")

@@ -190,11 +190,12 @@ pub(crate) fn start_in_container(
     }
 }
 
-/// Forgets the container in the library's files and runs its last hooks; its groups are removed by their owner.
-pub(crate) fn delete_container(id: &str, bundle: &BundleDir) {
-    if let Ok(mut container) = Container::load(bundle.library_root().join(id)) {
-        let _ = container.delete(true);
-    }
+/// Forgets a container that has ended in the library's files. Its groups are removed by their owner, and these containers have
+/// no hooks: the library's own way would only read the host's mount table once per controller.
+pub(crate) fn forget_container(bundle: &BundleDir) {
+    let _ = state::remove_tree(&bundle.library_root());
+    let _ =
+        rustix::mount::unmount(bundle.path().join("cgroup"), rustix::mount::UnmountFlags::DETACH);
 }
 
 const CREATE_FAILED: &str = "OCI runtime create failed: unable to start container process";

@@ -445,8 +445,7 @@ impl LogOptions {
     /// # Errors
     /// A driver or an option this version does not have.
     pub fn parse(driver: Option<&str>, options: &[(String, String)]) -> Result<Self> {
-        let mut log = Self::default();
-        log.driver = match driver.unwrap_or("json-file") {
+        let driver = match driver.unwrap_or("json-file") {
             "json-file" => LogDriverName::JsonFile,
             "none" => LogDriverName::None,
             other => {
@@ -456,6 +455,7 @@ impl LogOptions {
                 ));
             }
         };
+        let mut log = Self { driver, ..Self::default() };
         for (key, value) in options {
             match (log.driver, key.as_str()) {
                 (LogDriverName::JsonFile, "max-size") => log.max_size = parse_size(value)?,

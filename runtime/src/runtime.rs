@@ -479,10 +479,12 @@ impl Runtime {
                 RestartPolicy::No => false,
             };
             let has_run = container.state.started_at.is_some();
-            if wanted && has_run && !container.state.status.is_live() {
-                if let Err(error) = self.start(container.id()) {
-                    failed.push((container.id().clone(), error));
-                }
+            if wanted
+                && has_run
+                && !container.state.status.is_live()
+                && let Err(error) = self.start(container.id())
+            {
+                failed.push((container.id().clone(), error));
             }
         }
         Ok(failed)

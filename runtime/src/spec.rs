@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) host_files: Vec<(&'static str, PathBuf)>,
     /// The `/dev/shm` of a container whose IPC namespace is joined.
     pub(crate) joined_shm: Option<PathBuf>,
+    /// The tree to be bound at `/sys/fs/cgroup`, where this program has laid one out.
+    pub(crate) cgroup_view: Option<PathBuf>,
     /// Number of processors that have throttling counters to hide.
     pub(crate) throttle_counters: u32,
 }
@@ -239,7 +241,17 @@ fn default_mounts(options: &RunOptions, facts: &Facts) -> Vec<Value> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys_access]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &[sys_access, "nosuid", "noexec", "nodev"]),
+        match &facts.cgroup_view {
+            Some(view) => {
+                mount("/sys/fs/cgroup", "bind", &view.display().to_string(), &["rbind", "rprivate"])
+            }
+            None => mount(
+                "/sys/fs/cgroup",
+                "cgroup",
+                "cgroup",
+                &[sys_access, "nosuid", "noexec", "nodev"],
+            ),
+        },
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ];
     list.push(match (&options.ipc, &facts.joined_shm) {

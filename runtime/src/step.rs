@@ -53,7 +53,7 @@ pub(crate) fn run(
     if request.args.is_empty() {
         return Err(Error::NoCommand);
     }
-    let order = Order::Step(order(request)?);
+    let order = Order::Step(Box::new(order(request)?));
     let dirs = runtime.dirs();
     let args = [
         crate::HELPER_COMMAND.as_ref(),
@@ -192,7 +192,7 @@ fn run_in(
             }
         }
     });
-    launch::delete_container(&order.id, &bundle);
+    launch::forget_container(&bundle);
     if let Ok(root) = Root::open(&path) {
         stubs.iter().rev().for_each(|stub| root.remove_stub(stub));
     }
@@ -209,9 +209,10 @@ fn start(
     streams: Vec<OwnedFd>,
 ) -> Result<Launched> {
     let nobody = |reference: &str| Err(Error::NoSuchContainer { reference: reference.to_owned() });
-    let (facts, root) =
+    let (mut facts, root) =
         bundle::gather(rootfs, &order.user, &order.hostname, &order.options, dir, &nobody)?;
     root.make_dirs(&order.workdir)?;
+    bundle::lay_out_cgroups(&mut facts, &order.id, &order.options, &bundle.path().join("cgroup"))?;
     let env = spec::complete_env(&order.env, &order.hostname, &facts.identity.home, false);
     let program = Program::first(
         &order.options,

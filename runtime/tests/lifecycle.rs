@@ -243,7 +243,7 @@ fn signals_to_an_attached_command_reach_the_container() {
     assert_eq!(child.wait().unwrap().code(), Some(5));
 }
 
-/// Covers: RUN-65, B05-08
+/// Covers: RUN-65
 #[test]
 fn a_container_outlives_the_command_that_started_it() {
     if !can_run_containers() {

@@ -64,16 +64,17 @@ fn clear_layers(machine: &Machine) {
     fs::remove_dir_all(machine.path("layers")).unwrap();
 }
 
-/// Covers: BLD-1
+/// Covers: BLD-26
 #[test]
 fn a_step_changes_only_what_its_command_changes() {
     if !can_run_containers() {
         return;
     }
     let machine = Machine::new();
-    let script = "echo $A $HOME $HOSTNAME; pwd; id -u; echo err >&2; echo made > file; rm /etc/plain; exit 5";
+    let script = "echo $A $HOME $HOSTNAME; pwd; id -u; echo err >&2; echo made > file; rm /etc/plain; sleep 98765 & exit 5";
     let outcome = run(&machine, &request(&machine, "one", script)).unwrap();
     assert_eq!(outcome, (5, "b /root builder\n/srv/app\n0\n".into(), "err\n".into()));
+    until("a process left behind to be killed", || processes_naming("sleep\x0098765").is_empty());
     let upper = machine.path("layers/one/upper");
     assert_eq!(
         files(upper.clone()),
@@ -112,7 +113,7 @@ fn a_step_that_cannot_start_says_why() {
     clear_layers(&machine);
 }
 
-/// Covers: BLD-2
+/// Covers: BLD-32
 #[test]
 fn mounts_of_a_step_leave_nothing_in_the_layer() {
     if !can_run_containers() {
@@ -149,6 +150,7 @@ fn mounts_of_a_step_leave_nothing_in_the_layer() {
     clear_layers(&machine);
 }
 
+/// Covers: BLD-35
 #[test]
 fn steps_have_the_hosts_network_or_none() {
     if !can_run_containers() {

@@ -86,6 +86,7 @@ pub(crate) fn open_null() -> Result<OwnedFd> {
 
 /// Leaves the command's session, its process group and its parent.
 fn detach() -> Result<Forked> {
+    let _ = rustix::thread::set_name(c"wherry-monitor");
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/").map_err(Error::system("leave the working folder"))?;

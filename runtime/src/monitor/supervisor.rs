@@ -42,6 +42,8 @@ pub(super) struct Supervisor {
     bundle: BundleDir,
 }
 
+type Prepared = (Record, State, UnixListener, Box<dyn LogDriver>, BundleDir);
+
 /// How one run went.
 enum Run {
     NotStarted(Error),
@@ -66,10 +68,7 @@ impl Supervisor {
         Ok(Self { dirs, record, state, lock, listener, clients, log, tap, bundle })
     }
 
-    fn prepare(
-        dirs: &StateDir,
-        id: &ContainerId,
-    ) -> Result<(Record, State, UnixListener, Box<dyn LogDriver>, BundleDir)> {
+    fn prepare(dirs: &StateDir, id: &ContainerId) -> Result<Prepared> {
         let record = dirs.record(id)?;
         let state = dirs.state(id)?;
         // What is left of an earlier run is of no use to anybody: no monitor was alive to use it.
@@ -130,7 +129,7 @@ impl Supervisor {
         let exit_code = wait_for(launched.process.pid());
         self.state.oom_killed = Cgroup::of(self.record.id.as_str()).saw_oom_kill();
         let _ = Cgroup::of(self.record.id.as_str()).remove();
-        launch::delete_container(self.record.id.as_str(), &self.bundle);
+        launch::forget_container(&self.bundle);
         reap_children();
         Run::Ended { exit_code, ran: watch.elapsed() }
     }
@@ -140,9 +139,11 @@ impl Supervisor {
         let options = &record.options;
         let find = |reference: &str| first_process_of(&self.dirs, reference);
         let files = self.dirs.container(&record.id);
-        let (facts, root) =
+        let (mut facts, root) =
             bundle::gather(rootfs, &record.user, record.hostname(), options, &files, &find)?;
         root.make_dirs(&record.workdir)?;
+        let view = self.bundle.path().join("cgroup");
+        bundle::lay_out_cgroups(&mut facts, record.id.as_str(), options, &view)?;
         let env =
             spec::complete_env(&record.env, record.hostname(), &facts.identity.home, options.tty);
         let cache = self.dirs.seccomp_cache();

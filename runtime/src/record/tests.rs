@@ -33,7 +33,14 @@ fn record(request: CreateRequest) -> Result<Record> {
 /// Covers: RUN-49, B07-34, B07-35
 #[test]
 fn entrypoint_and_command_merge_by_dockers_table() {
-    let table: &[(Option<&str>, Option<&str>, Option<&[&str]>, &str, &str)] = &[
+    type Case = (
+        Option<&'static str>,
+        Option<&'static str>,
+        Option<&'static [&'static str]>,
+        &'static str,
+        &'static str,
+    );
+    let table: &[Case] = &[
         (None, Some("sh"), None, "", "sh"),
         (None, Some("sh"), None, "ls -l", "ls -l"),
         (Some("tini --"), Some("serve"), None, "", "tini -- serve"),

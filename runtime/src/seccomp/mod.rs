@@ -91,7 +91,7 @@ fn to_bytes(program: &[BpfInstruction]) -> Vec<u8> {
 }
 
 fn from_bytes(bytes: &[u8]) -> Option<Vec<BpfInstruction>> {
-    if bytes.is_empty() || bytes.len() % INSTRUCTION_BYTES != 0 {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(INSTRUCTION_BYTES) {
         return None;
     }
     let instruction = |chunk: &[u8]| match chunk {

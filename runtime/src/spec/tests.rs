@@ -10,6 +10,7 @@ fn facts() -> Facts {
         joined: BTreeMap::new(),
         host_files: vec![("/etc/hosts", "/state/hosts".into())],
         joined_shm: None,
+        cgroup_view: None,
         throttle_counters: 1,
     }
 }
