@@ -10,7 +10,7 @@ use crate::evidence::Attached;
 use crate::json as strict;
 use crate::key::Signer;
 use crate::limits::ENVELOPE_BYTES_MAX;
-use crate::policy::CosignRequirement;
+use crate::policy::{CosignRequirement, Identity};
 use crate::threshold::{Candidate, threshold};
 use crate::verdict::{Proof, Reason};
 use crate::{Error, Result};
@@ -71,7 +71,7 @@ pub(crate) fn check(
         let found = if layer.media_type == PAYLOAD_MEDIA_TYPE {
             read_payload(wanted, reference, digests, layer)
         } else if layer.media_type.starts_with(BUNDLE_MEDIA_TYPE_PREFIX) {
-            read_bundle(digests, layer)
+            read_bundle(wanted, digests, layer)
         } else {
             continue;
         };
@@ -118,11 +118,7 @@ fn read_payload(
         let detail = format!("its cosign signature is about {image}");
         return Err(Reason::StatementRejected { detail });
     }
-    let named = text("/critical/identity/docker-reference");
-    let expected = wanted.signed_as.clone().unwrap_or_else(|| reference.repository().to_string());
-    if !same_repository(named, &expected) {
-        return Err(Reason::OtherRepository { found: named.to_owned(), expected });
-    }
+    check_identity(wanted, reference, text("/critical/identity/docker-reference"))?;
     let signature = layer.annotations.get(SIGNATURE_ANNOTATION);
     let signature = signature.and_then(|text| STANDARD.decode(text).ok());
     let signature = signature.ok_or_else(|| Reason::Malformed {
@@ -135,17 +131,49 @@ fn read_payload(
     }))
 }
 
-/// The payload names a repository, perhaps with a tag, which is a hint and proves nothing.
-fn same_repository(named: &str, expected: &str) -> bool {
-    let named = named.strip_prefix("index.").unwrap_or(named);
-    let parsed = |text: &str| text.parse::<Reference>().ok().map(|r| r.repository().clone());
-    match (parsed(named), parsed(expected)) {
-        (Some(named), Some(expected)) => named == expected,
-        _ => false,
+/// Compares what the payload names, in expanded form. cosign itself names no tag, so a moved tag is
+/// noticed only where [`Identity::Exact`] is asked for.
+fn check_identity(
+    wanted: &CosignRequirement,
+    reference: &Reference,
+    named: &str,
+) -> Result<(), Reason> {
+    let parsed = named.strip_prefix("index.").unwrap_or(named).parse::<Reference>().ok();
+    let repository = reference.repository().to_string();
+    let (expected, holds) = match &wanted.identity {
+        Identity::Repository => {
+            let same = parsed.is_some_and(|named| named.repository() == reference.repository());
+            (repository, same)
+        }
+        Identity::SignedAs(name) => {
+            let same = name.parse::<Repository>().ok();
+            let same =
+                parsed.zip(same).is_some_and(|(named, wanted)| *named.repository() == wanted);
+            (name.clone(), same)
+        }
+        Identity::Exact => {
+            let same = parsed.is_some_and(|named| {
+                let tag = reference.tag();
+                named.repository() == reference.repository()
+                    && (tag.is_none() || named.tag() == tag)
+            });
+            (reference.to_string(), same)
+        }
+    };
+    if holds {
+        return Ok(());
     }
+    Err(Reason::OtherRepository { found: named.to_owned(), expected })
 }
 
-fn read_bundle(digests: &[Digest], layer: &Attached) -> Result<Option<Found>, Reason> {
+fn read_bundle(
+    wanted: &CosignRequirement,
+    digests: &[Digest],
+    layer: &Attached,
+) -> Result<Option<Found>, Reason> {
+    if wanted.identity == Identity::Exact {
+        return Ok(None);
+    }
     let bundle = parse(&layer.bytes).map_err(|error| Reason::from(&error))?;
     if bundle.get("dsseEnvelope").is_none() {
         // A bare message signature covers a blob's bytes, never an image.

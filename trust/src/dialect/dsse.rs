@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use oci::Digest;
 use serde_json::{Value, json};
 
+use super::vsa;
 use crate::evidence::Attached;
 use crate::json as strict;
 use crate::key::{PublicKey, Signer};
@@ -185,8 +186,11 @@ fn check_one(
     if !speaks_of(&statement, digests) {
         return Err(rejected("its subject is another image".to_owned()));
     }
-    check_provenance(wanted, statement.get("predicate").unwrap_or(&Value::Null))
-        .map_err(rejected)?;
+    let predicate = statement.get("predicate").unwrap_or(&Value::Null);
+    if wanted.predicate_type == vsa::PREDICATE_TYPE {
+        vsa::check(predicate, wanted.verifier_id.as_deref()).map_err(rejected)?;
+    }
+    check_provenance(wanted, predicate).map_err(rejected)?;
     Ok(Some(Proof::Attestation {
         predicate_type: wanted.predicate_type.clone(),
         keys: tally.keys.iter().map(ToString::to_string).collect(),

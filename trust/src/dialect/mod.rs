@@ -2,3 +2,4 @@
 
 pub mod cosign;
 pub mod dsse;
+pub mod vsa;

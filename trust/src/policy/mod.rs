@@ -1,10 +1,13 @@
 //! The policy: which images may get a name or start, and on what evidence.
 
+mod containers;
+mod explain;
 mod parse;
 mod pin;
 
 use oci::{Digest, Repository};
 
+pub use explain::Explanation;
 pub use pin::Pin;
 
 use crate::Result;
@@ -63,8 +66,19 @@ pub struct CosignRequirement {
     pub keys: Vec<PublicKey>,
     /// How many distinct ones must have signed.
     pub threshold: u64,
-    /// The repository the payload must name, where a mirror renamed it.
-    pub signed_as: Option<String>,
+    /// What the payload must name.
+    pub identity: Identity,
+}
+
+/// What a cosign payload must name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The reference exactly, with its tag if it has one; bundles name nothing and do not do.
+    Exact,
+    /// The repository; a tag is ignored.
+    Repository,
+    /// This repository: a mirror renamed it.
+    SignedAs(String),
 }
 
 /// A DSSE-signed in-toto statement about the image.
@@ -80,6 +94,8 @@ pub struct AttestationRequirement {
     pub builder_id: Option<String>,
     /// The build type that SLSA provenance must name.
     pub build_type: Option<String>,
+    /// The verifier that a verification summary must name.
+    pub verifier_id: Option<String>,
     /// External parameters that SLSA provenance may have; any other fails closed.
     pub external_parameters: Option<Vec<String>>,
 }
@@ -116,7 +132,12 @@ pub type FileLoader<'a> = dyn FnMut(&str) -> std::io::Result<Vec<u8>> + 'a;
 
 impl Policy {
     /// Parses a policy file; a mistake anywhere refuses the whole file and says where it is.
+    ///
+    /// A text that begins with `{` is a `containers-policy.json(5)`.
     pub fn parse(text: &str, load: &mut FileLoader<'_>) -> Result<Self> {
+        if text.trim_start().starts_with('{') {
+            return containers::parse(text, load);
+        }
         parse::parse(text, load)
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use oci::Digest;
+use oci::{Digest, Repository};
 use serde::Deserialize;
 
 use super::{
-    AttestationRequirement, CosignRequirement, FileLoader, Mode, Pin, Policy, Requirement, Rule,
-    Scope, TufRequirement,
+    AttestationRequirement, CosignRequirement, FileLoader, Identity, Mode, Pin, Policy,
+    Requirement, Rule, Scope, TufRequirement,
 };
 use crate::key::{KeyId, PublicKey, public_key_from_pem};
 use crate::limits::POLICY_BYTES_MAX;
@@ -106,6 +106,7 @@ struct AttestationTable {
     predicate_type: String,
     builder_id: Option<String>,
     build_type: Option<String>,
+    verifier_id: Option<String>,
     external_parameters: Option<Vec<String>>,
 }
 
@@ -168,7 +169,7 @@ pub(super) fn parse(text: &str, load: &mut FileLoader<'_>) -> Result<Policy> {
     })
 }
 
-fn refuse(detail: impl Into<String>) -> Error {
+pub(super) fn refuse(detail: impl Into<String>) -> Error {
     Error::PolicyMalformed { detail: detail.into() }
 }
 
@@ -259,7 +260,8 @@ impl Reader<'_, '_> {
 
     fn cosign(&mut self, at: &str, table: CosignTable) -> Result<CosignRequirement> {
         let keys = self.keys(at, &table.key_files, table.threshold)?;
-        Ok(CosignRequirement { keys, threshold: table.threshold, signed_as: table.signed_as })
+        let identity = table.signed_as.map_or(Identity::Repository, Identity::SignedAs);
+        Ok(CosignRequirement { keys, threshold: table.threshold, identity })
     }
 
     fn attestation(&mut self, at: &str, table: AttestationTable) -> Result<AttestationRequirement> {
@@ -270,6 +272,7 @@ impl Reader<'_, '_> {
             predicate_type: table.predicate_type,
             builder_id: table.builder_id,
             build_type: table.build_type,
+            verifier_id: table.verifier_id,
             external_parameters: table.external_parameters,
         })
     }
@@ -296,13 +299,14 @@ impl Reader<'_, '_> {
     }
 }
 
-/// A prefix is compared with fully expanded names, so it must start with a registry's host.
-fn check_prefix(prefix: &str) -> Result<()> {
+/// A prefix is compared with fully expanded names, so it must begin with a registry's host and be
+/// written as references print: another spelling would never match, and its rule never hold.
+pub(super) fn check_prefix(prefix: &str) -> Result<()> {
     let host = prefix.split('/').next().unwrap_or_default();
     let looks_like_a_host = host == "localhost" || host.contains(['.', ':']);
-    let path = prefix.get(host.len()..).unwrap_or_default();
-    let clean = !prefix.ends_with('/') && !path.contains("//") && !path.contains(['*', '@', ':']);
-    if looks_like_a_host && clean && prefix.chars().all(|c| c.is_ascii_graphic()) {
+    let below = format!("{prefix}/any/name");
+    let prints_so = below.parse::<Repository>().is_ok_and(|parsed| parsed.to_string() == below);
+    if looks_like_a_host && prints_so {
         return Ok(());
     }
     Err(refuse(format!(

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use trust::key::{Signer, public_key_to_pem};
-use trust::policy::{Pin, Requirement, Rule};
+use trust::policy::{Identity, Pin, Requirement, Rule};
 use trust::{Error, Policy};
 
 use crate::publisher::Publisher;
@@ -115,6 +115,10 @@ fn a_mistake_anywhere_refuses_the_file_and_names_the_place() {
         ("prefix = \"localhost:5000/shop\"", "prefix = \"localhost:5000/shop/\"", "shop/"),
         ("prefix = \"localhost:5000/shop\"", "prefix = \"localhost:5000/*\"", "/*"),
         ("prefix = \"localhost:5000/shop\"", "prefix = \"localhost:5000/shop:1\"", "shop:1"),
+        ("prefix = \"localhost:5000/shop\"", "prefix = \"localhost:5000/Shop\"", "Shop"),
+        ("prefix = \"localhost:5000/shop\"", "prefix = \"index.docker.io/a\"", "index.docker.io"),
+        ("prefix = \"localhost:5000/shop\"", "prefix = \"localhost:5000//shop\"", "//shop"),
+        ("prefix = \"localhost:5000/shop\"", "prefix = \"\"", "full form"),
         ("prefix = \"localhost:5000/shop\"", "prefix = \"localhost:5000\"", "twice"),
         ("rule = \"warn\"", "rule = \"require\"", "requires nothing"),
         ("signers = [\"nigel\"]", "signers = [\"nigel\"", "line"),
@@ -169,4 +173,91 @@ proptest! {
             prop_assert!(!error.to_string().is_empty());
         }
     }
+}
+
+const CONTAINERS: &str = r#"{
+  "default": [{ "type": "reject" }],
+  "transports": {
+    "docker": {
+      "localhost:5000/shop": [
+        { "type": "sigstoreSigned", "keyPath": "key.pub", "signedIdentity": { "type": "matchRepository" } },
+        { "type": "sigstoreSigned", "keyPaths": ["other.pub", "key.pub"] }
+      ],
+      "docker.io/library": [{ "type": "insecureAcceptAnything" }],
+      "localhost:5000": [{ "type": "insecureAcceptAnything" }, { "type": "reject" }]
+    },
+    "docker-daemon": { "": [{ "type": "insecureAcceptAnything" }] }
+  }
+}"#;
+
+/// Covers: TRU-62
+#[test]
+fn a_containers_policy_is_read_with_its_own_meaning() {
+    let policy = parse(CONTAINERS).unwrap();
+    assert_eq!(rule(&policy, "ubuntu"), &Rule::Allow);
+    assert_eq!(rule(&policy, "quay.io/a/b"), &Rule::Reject);
+    assert_eq!(rule(&policy, "localhost:5000/x"), &Rule::Reject, "all of the list must hold");
+    let Rule::Require(requirements) = rule(&policy, "localhost:5000/shop/web") else { panic!() };
+    let [Requirement::Cosign(first), Requirement::Cosign(second)] = &requirements[..] else {
+        panic!("{requirements:?}")
+    };
+    assert_eq!((first.keys.len(), &first.identity), (1, &Identity::Repository));
+    assert_eq!((second.keys.len(), &second.identity), (2, &Identity::Exact));
+    let by_transport = CONTAINERS.replacen("localhost:5000\":", "\":", 1);
+    assert_eq!(rule(&parse(&by_transport).unwrap(), "quay.io/a/b"), &Rule::Reject);
+}
+
+/// Covers: TRU-62
+#[test]
+fn what_a_containers_policy_means_otherwise_refuses_it() {
+    for (from, to, place) in [
+        (
+            "[{ \"type\": \"insecureAcceptAnything\" }],\n      \"localhost",
+            "[],\n      \"localhost",
+            "empty",
+        ),
+        (
+            "\"type\": \"reject\" }],\n  \"tr",
+            "\"type\": \"signedBy\", \"keyType\": \"GPGKeys\" }],\n  \"tr",
+            "signedBy",
+        ),
+        ("\"keyPath\": \"key.pub\"", "\"fulcio\": {}", "fulcio"),
+        (
+            "\"keyPath\": \"key.pub\",",
+            "\"keyPath\": \"key.pub\", \"rekorPublicKeyPath\": \"r\",",
+            "rekor",
+        ),
+        ("\"keyPath\": \"key.pub\",", "", "without a key"),
+        ("\"keyPath\": \"key.pub\"", "\"keyPath\": \"none.pub\"", "none.pub"),
+        ("matchRepository", "remapIdentity", "remapIdentity"),
+        ("localhost:5000/shop", "localhost:5000/shop:1.0", "shop:1.0"),
+        ("localhost:5000/shop", "*.example.com", "*.example.com"),
+        (
+            "\"\": [{ \"type\": \"insecureAcceptAnything\" }]",
+            "\"\": [{ \"type\": \"reject\" }]",
+            "docker-daemon",
+        ),
+        ("\"transports\"", "\"transport\"", "transport"),
+        ("\"default\"", "\"default\": [], \"default\"", "twice"),
+    ] {
+        let text = CONTAINERS.replacen(from, to, 1);
+        assert_ne!(text, CONTAINERS, "{from}");
+        let error = parse(&text).unwrap_err();
+        assert!(matches!(error, Error::PolicyMalformed { .. }), "{error}");
+        assert!(error.to_string().contains(place), "{to}: {error}");
+    }
+}
+
+#[test]
+fn a_policy_says_what_it_asks_of_a_repository() {
+    let policy = parse(FULL).unwrap();
+    let found = policy.explain(&"localhost:5000/shop/web".parse().unwrap());
+    assert_eq!((found.rule, found.enforced), ("require", true));
+    assert_eq!(found.scope.as_deref(), Some("localhost:5000/shop"));
+    assert_eq!(found.requirements.len(), 3);
+    assert!(found.requirements[0].contains("by nigel, by 2 signers or more"));
+    assert!(found.requirements[1].starts_with("cosign signatures by 2 of "));
+    assert!(found.requirements[2].contains("built by https://ci.example/builder"));
+    let other = policy.explain(&"quay.io/a/b".parse().unwrap());
+    assert_eq!((other.rule, other.scope), ("reject", None));
 }

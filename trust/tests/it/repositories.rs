@@ -265,3 +265,17 @@ fn the_same_edits_give_the_same_bytes() {
     };
     assert_eq!(make(), make());
 }
+
+#[test]
+fn expiries_are_told_with_the_next_one_first() {
+    let mut publisher = Publisher::new();
+    publisher.add_signer("nigel", 11);
+    publisher.sign("1.0", "one", &[11]);
+    let expiries = publisher.repository.expiries();
+    let roles: Vec<&str> = expiries.iter().map(|(role, _)| role.as_str()).collect();
+    assert_eq!(
+        roles,
+        ["timestamp", "snapshot", "targets", "targets/nigel", "targets/releases", "root"]
+    );
+    assert!(expiries.is_sorted_by_key(|(_, expires)| *expires));
+}

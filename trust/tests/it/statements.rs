@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use oci::{Digest, Reference};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use trust::dialect::{cosign, dsse};
+use trust::dialect::{cosign, dsse, vsa};
 use trust::{Attached, Evidence, Origin, Proof, Reason, Subject, Verdict, judge};
 
 use crate::policies::parse;
@@ -221,5 +221,100 @@ proptest! {
         let end = cut.min(whole.bytes.len() - 1);
         let part = Attached { bytes: whole.bytes[..end].into(), ..whole };
         prop_assert!(judged(COSIGN, &[part]).is_err());
+    }
+}
+
+const SUMMARY: &str = "[[scope.attestation]]\nkey-files = [\"key.pub\"]\n\
+     predicate-type = \"https://slsa.dev/verification_summary/v1\"\n\
+     verifier-id = \"https://ci/verifier\"\n";
+
+/// Covers: TRU-66
+#[test]
+fn a_signed_verdict_is_enough_where_a_policy_asks_for_one() {
+    let judged_for = |policy: &str, attached: &[Attached]| {
+        let policy = parse(policy).unwrap();
+        let reference: Reference = NAME.parse().unwrap();
+        let descriptor = manifest("one");
+        let mut evidence = Evidence::none();
+        for found in attached {
+            evidence = evidence.with_attached(found.clone());
+        }
+        let subject =
+            Subject { reference: &reference, descriptor: &descriptor, origin: Origin::Elsewhere };
+        judge(&policy, subject, &mut evidence, now())
+    };
+    let slow = format!(
+        "version = 1\ndefault = \"reject\"\n[[scope]]\nprefix = \"localhost:5000/shop\"\n{COSIGN}"
+    );
+    let summary = |attached: &[Attached], verifier: &str, seed: u8| {
+        let judgement = judged_for(&slow, attached);
+        let bytes = vsa::summarise(&judgement, verifier, &key(seed)).unwrap();
+        Attached {
+            media_type: dsse::ENVELOPE_MEDIA_TYPE.to_owned(),
+            bytes: bytes.into(),
+            annotations: BTreeMap::new(),
+        }
+    };
+    let signed = [simple(SHOP, manifest("one").digest(), 30)];
+    let passed = summary(&signed, "https://ci/verifier", 30);
+    assert!(judged(SUMMARY, std::slice::from_ref(&passed)).is_ok());
+    for (case, summary, reason) in [
+        ("failed", summary(&[], "https://ci/verifier", 30), "statement-rejected"),
+        ("other verifier", summary(&signed, "https://ci/other", 30), "statement-rejected"),
+        ("other key", summary(&signed, "https://ci/verifier", 66), "wrong-signer"),
+    ] {
+        assert_eq!(judged(SUMMARY, &[summary]).unwrap_err().code(), reason, "{case}");
+    }
+    // What the policy waives is nothing to sum up.
+    let waived = judged_for("version = 1\ndefault = \"allow\"", &signed);
+    assert!(vsa::summarise(&waived, "v", &key(30)).is_err());
+}
+
+/// Covers: TRU-63
+#[test]
+fn a_containers_policy_holds_the_tag_that_the_payload_names() {
+    let policy = |identity: &str| {
+        let entry =
+            format!("{{ \"type\": \"sigstoreSigned\", \"keyPath\": \"key.pub\" {identity} }}");
+        parse(&format!("{{ \"default\": [{entry}] }}")).unwrap()
+    };
+    let named = |docker_reference: &str| {
+        let payload = json!({
+            "critical": {
+                "identity": { "docker-reference": docker_reference },
+                "image": { "docker-manifest-digest": manifest("one").digest() },
+                "type": "cosign container image signature",
+            },
+            "optional": null,
+        });
+        let bytes = payload.to_string().into_bytes();
+        let signature = STANDARD.encode(trust::key::Signer::sign(&key(30), &bytes).unwrap());
+        Attached {
+            media_type: cosign::PAYLOAD_MEDIA_TYPE.to_owned(),
+            bytes: bytes.into(),
+            annotations: BTreeMap::from([(cosign::SIGNATURE_ANNOTATION.to_owned(), signature)]),
+        }
+    };
+    let exact = "";
+    let repository = ", \"signedIdentity\": { \"type\": \"matchRepository\" }";
+    let other = ", \"signedIdentity\": { \"type\": \"exactRepository\", \"dockerRepository\": \"quay.io/a/b\" }";
+    for (identity, name, payload, accepted) in [
+        (exact, NAME, "localhost:5000/shop/web:1.0", true),
+        (exact, NAME, "localhost:5000/shop/web:2.0", false),
+        (exact, NAME, "localhost:5000/shop/web", false),
+        (repository, NAME, "localhost:5000/shop/web", true),
+        (repository, NAME, "localhost:5000/shop/web:2.0", true),
+        (repository, NAME, "localhost:5000/shop/api", false),
+        (other, NAME, "quay.io/a/b", true),
+        (other, NAME, "localhost:5000/shop/web", false),
+        (repository, "ubuntu:1.0", "index.docker.io/library/ubuntu", true),
+    ] {
+        let reference: Reference = name.parse().unwrap();
+        let descriptor = manifest("one");
+        let mut evidence = Evidence::none().with_attached(named(payload));
+        let subject =
+            Subject { reference: &reference, descriptor: &descriptor, origin: Origin::Elsewhere };
+        let judgement = judge(&policy(identity), subject, &mut evidence, now());
+        assert_eq!(judgement.verified().is_ok(), accepted, "{identity} {name} {payload}");
     }
 }

@@ -253,6 +253,24 @@ impl Repository {
         self.snapshot.as_deref()
     }
 
+    /// When each role expires, the first one first.
+    pub fn expiries(&self) -> Vec<(RoleName, Time)> {
+        let mut expiries: Vec<(RoleName, Time)> =
+            self.targets.iter().map(|(role, document)| (role.clone(), document.expires)).collect();
+        let top = [
+            ("root", Some(self.root.expires)),
+            ("snapshot", self.snapshot.as_ref().map(|snapshot| snapshot.expires)),
+            ("timestamp", self.timestamp.as_ref().map(|timestamp| timestamp.expires)),
+        ];
+        for (role, expires) in top {
+            if let (Ok(role), Some(expires)) = (RoleName::new(role), expires) {
+                expiries.push((role, expires));
+            }
+        }
+        expiries.sort_by_key(|(role, expires)| (*expires, role.clone()));
+        expiries
+    }
+
     /// The signers, by name, with their keys.
     pub fn signers(&self) -> Vec<(String, Vec<KeyId>)> {
         self.role(&RoleName::targets()).map(Targets::signers).unwrap_or_default()
