@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::auth::ScopeSet;
+use crate::budget::Quota;
 use crate::config::ClientConfig;
 use crate::credentials::Credential;
 use crate::error::{Act, Problem, RegistryError};
@@ -67,6 +68,18 @@ impl Client {
             (_, credential) => credential,
         };
         Ok(Login { credential })
+    }
+
+    /// What a registry has said of its pull quotas, by account (nothing for anonymous pulls).
+    pub fn quotas(&self, registry: &str) -> Vec<(Option<String>, Quota)> {
+        self.exchange.quotas(registry)
+    }
+
+    /// The repositories of a registry, where it tells them (the catalog is no part of
+    /// distribution-spec: many registries answer 401 or 404).
+    pub async fn catalog(&self, registry: &str) -> Result<Vec<String>, RegistryError> {
+        let listed = crate::repository::catalog(&self.exchange, registry).await;
+        listed.map_err(|problem| RegistryError::new(Act::ListRepositories, registry, problem))
     }
 
     /// The warnings that registries sent since the last call, each once.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::budget::{BudgetLedger, NoLedger};
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::{Anonymous, Keychain};
 use crate::host::{Insecure, Scheme};
@@ -30,6 +31,8 @@ pub struct ClientConfig {
     pub user_agent: String,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What all processes of this machine know of the registries' patience.
+    pub ledger: Arc<dyn BudgetLedger>,
     /// Another transport than HTTP over sockets (tests, tunnels).
     pub transport: Option<Arc<dyn Transport>>,
 }
@@ -44,6 +47,7 @@ impl Default for ClientConfig {
             budget: BudgetConfig::default(),
             user_agent: concat!("wherry/", env!("CARGO_PKG_VERSION")).to_owned(),
             clock: Arc::new(SystemClock::default()),
+            ledger: Arc::new(NoLedger),
             transport: None,
         }
     }
@@ -153,6 +157,8 @@ pub struct Mirror {
     pub namespace: NamespaceQuery,
     /// Whether its certificate is verified.
     pub insecure: Insecure,
+    /// Whether `v2` follows its root.
+    pub api_root: ApiRoot,
     /// Time that a mirror has to begin its answer before the next one is asked.
     pub deadline: Duration,
 }
@@ -165,6 +171,15 @@ pub enum MirrorCapabilities {
     Pull,
     /// Content by digest, and tags.
     PullAndResolve,
+}
+
+/// Where the API of a mirror begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiRoot {
+    /// At `v2` under its URL.
+    UnderV2,
+    /// At its URL itself (`override_path` of containerd).
+    AtUrl,
 }
 
 /// Whether `?ns=` is sent (containerd's proxies want it, registries do not).
@@ -207,10 +222,15 @@ pub struct BudgetConfig {
     pub blobs: usize,
     /// Small documents, so that large blobs do not starve them (DST-40).
     pub documents: usize,
+    /// Requests of background work in either lane. Less than the lanes have, so that somebody who
+    /// waits always finds a place.
+    pub background: usize,
+    /// Pulls of a registry's quota that background work leaves to those who wait.
+    pub quota_floor: u64,
 }
 
 impl Default for BudgetConfig {
     fn default() -> Self {
-        Self { blobs: 6, documents: 8 }
+        Self { blobs: 6, documents: 8, background: 4, quota_floor: 5 }
     }
 }

@@ -30,6 +30,8 @@ pub enum Act {
     MountBlob,
     /// Listing tags.
     ListTags,
+    /// Listing the repositories of a registry.
+    ListRepositories,
     /// Listing referrers.
     ListReferrers,
     /// Deleting a tag.
@@ -56,6 +58,7 @@ impl fmt::Display for Act {
             Self::PutBlob => "push blob",
             Self::MountBlob => "mount blob",
             Self::ListTags => "list tags of",
+            Self::ListRepositories => "list repositories of",
             Self::ListReferrers => "list referrers of",
             Self::DeleteTag => "delete tag",
             Self::DeleteManifest => "delete manifest",
@@ -107,6 +110,16 @@ pub enum Problem {
     RateLimited {
         /// How long.
         wait: Duration,
+    },
+    /// Background work leaves what remains of the quota to those who wait.
+    #[error(
+        "only {remaining} pulls of the registry's quota are left; they are kept for interactive use"
+    )]
+    QuotaFloor {
+        /// Pulls left.
+        remaining: u64,
+        /// The window after which there are more.
+        window: Option<Duration>,
     },
     /// Authentication failed before a request could be made.
     #[error(transparent)]
@@ -220,6 +233,12 @@ pub enum ConnectionFailure {
         /// The host.
         host: String,
     },
+    /// The server closed the connection because of too many requests (GOAWAY, "enhance your calm").
+    #[error("{host} asks for fewer requests at a time")]
+    Overloaded {
+        /// The host.
+        host: String,
+    },
     /// The connection ended in the middle.
     #[error("the connection to {host} broke: {reason}")]
     Broken {
@@ -242,7 +261,10 @@ impl ConnectionFailure {
     /// Whether trying again may help. An untrusted certificate stays untrusted.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
+            Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Overloaded { .. }
+            | Self::Broken { .. } => true,
             Self::Tls { .. } | Self::Invalid { .. } => false,
         }
     }
@@ -471,6 +493,7 @@ impl Problem {
                     || answer.details.iter().any(|detail| is_temporary_code(&detail.code))
             }
             Self::RateLimited { .. }
+            | Self::QuotaFloor { .. }
             | Self::Contended { .. }
             | Self::UploadLost { .. }
             | Self::Abandoned => true,

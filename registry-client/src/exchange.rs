@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use crate::auth::{AuthError, Ready, ScopeSet, Sent, TokenPurpose, TokenRequest, parse_challenges};
-use crate::budget::Budgets;
+use crate::budget::{BudgetKey, Budgets, Quota};
 use crate::config::ClientConfig;
 use crate::credentials::Credential;
 use crate::error::{ConnectionFailure, ErrorAnswer, Problem, parse_details, printable};
@@ -55,7 +55,7 @@ impl Exchange {
                 Arc::new(transport)
             }
         };
-        let budgets = Budgets::new(config.budget.clone());
+        let budgets = Budgets::new(config.budget.clone(), config.ledger.clone());
         Ok(Self { config, transport, budgets, hosts: Hosts::default(), warnings: Mutex::default() })
     }
 
@@ -75,7 +75,8 @@ impl Exchange {
             if !call.retries {
                 return Err(problem);
             }
-            let wait = self.wait_after(endpoint, problem, tries)?;
+            let key = self.budget_key(endpoint, call).await?;
+            let wait = self.wait_after(&key, problem, tries)?;
             self.config.clock.sleep(wait).await;
             tries += 1;
         }
@@ -85,20 +86,20 @@ impl Exchange {
     /// asked for holds for everything else that goes there.
     pub(crate) fn wait_after(
         &self,
-        endpoint: &Endpoint,
+        key: &BudgetKey,
         problem: Problem,
         tries: u32,
     ) -> Result<Duration, Problem> {
         match retry::next(&self.config.retry, &problem, tries, retry::random()) {
             Next::GiveUp => Err(problem),
             Next::TooLong(wait) => {
-                self.budgets.hold(&endpoint.key, self.config.clock.now() + wait);
+                self.budgets.hold(key, wait, &*self.config.clock);
                 Err(Problem::RateLimited { wait })
             }
             Next::Wait(wait) => {
-                tracing::debug!(host = %endpoint.key, %problem, ?wait, "trying again");
-                if retry::asked_wait(&problem).is_some() {
-                    self.budgets.hold(&endpoint.key, self.config.clock.now() + wait);
+                tracing::debug!(host = %key.host, %problem, ?wait, "trying again");
+                if retry::holds_all(&problem) {
+                    self.budgets.hold(key, wait, &*self.config.clock);
                 }
                 Ok(wait)
             }
@@ -124,8 +125,12 @@ impl Exchange {
     }
 
     async fn attempt_unbounded(&self, endpoint: &Endpoint, call: &Call) -> Result<Answer, Problem> {
-        let permit = self.budgets.admit(&endpoint.key, call.lane, &*self.config.clock).await;
-        let (response, url) = self.authenticated(endpoint, call).await?;
+        let credential = self.credential(endpoint, call).await?;
+        let key = key_of(endpoint, &credential);
+        let clock = &*self.config.clock;
+        let permit = self.budgets.admit(&key, call.lane, call.priority, clock).await?;
+        let (response, url) = self.authenticated(endpoint, call, credential).await?;
+        self.budgets.note(&key, &response.headers);
         if !call.accepts.contains(&response.status.as_u16()) {
             return Err(status_problem(&call.method, &url, response).await);
         }
@@ -153,8 +158,8 @@ impl Exchange {
         &self,
         endpoint: &Endpoint,
         call: &Call,
+        credential: Credential,
     ) -> Result<(HttpResponse, Url), Problem> {
-        let credential = self.credential(endpoint, call).await?;
         let wanted = &call.scopes;
         let authorization = self.authorize(endpoint, wanted, &credential).await?;
         let (response, url) = self.follow(endpoint, call, authorization.as_ref()).await?;
@@ -197,6 +202,20 @@ impl Exchange {
         }
         let found = self.config.keychain.credential(&endpoint.registry, &call.repository).await;
         Ok(found.map_err(AuthError::from)?)
+    }
+
+    /// Whose budget a call is on.
+    pub(crate) async fn budget_key(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+    ) -> Result<BudgetKey, Problem> {
+        Ok(key_of(endpoint, &self.credential(endpoint, call).await?))
+    }
+
+    /// What is known of the quotas at a registry, by account.
+    pub(crate) fn quotas(&self, registry: &str) -> Vec<(Option<String>, Quota)> {
+        self.budgets.quotas(host::api_host(registry))
     }
 
     /// The header for a request, after getting a token where one is needed. The lock is held
@@ -344,6 +363,15 @@ impl Exchange {
             }
         }
     }
+}
+
+fn key_of(endpoint: &Endpoint, credential: &Credential) -> BudgetKey {
+    let account = match credential {
+        Credential::Password { username, .. } => Some(username.clone()),
+        Credential::IdentityToken { username, .. } => username.clone(),
+        Credential::Anonymous | Credential::RegistryToken(_) => None,
+    };
+    BudgetKey { host: endpoint.key.clone(), account }
 }
 
 /// `299 - "text"` (distribution-spec, "Warnings"); other codes and agents are not for users.

@@ -27,10 +27,11 @@ mod retry;
 pub mod sync;
 mod transport;
 
+pub use budget::{BudgetKey, BudgetLedger, NoLedger, Priority, Quota};
 pub use client::{Client, Login};
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    BudgetConfig, ClientConfig, ClientIdentity, HostConfig, Mirror, MirrorCapabilities,
+    ApiRoot, BudgetConfig, ClientConfig, ClientIdentity, HostConfig, Mirror, MirrorCapabilities,
     NamespaceQuery, ProxyConfig, RetryPolicy, TlsConfig,
 };
 pub use content::{BlobContent, NotRewindable, source_content};

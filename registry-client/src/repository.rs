@@ -14,11 +14,13 @@ use std::sync::Arc;
 use oci::{Descriptor, Digest, Reference};
 
 use crate::auth::ScopeSet;
+use crate::budget::Priority;
 use crate::error::{Act, Problem, RegistryError};
 use crate::exchange::{Answer, Call, Endpoint, Exchange, Need};
 use crate::progress::{Progress, Silent, TransferEvent};
 
 pub use blob::BlobStream;
+pub(crate) use lists::catalog;
 pub use manifest::{FetchedManifest, PushedManifest};
 pub use referrers::{Referrers, ReferrersFilter, ReferrersSource};
 pub use upload::{Mounted, PushedBlob, UploadConfig, UploadMode};
@@ -57,6 +59,7 @@ pub struct Repository {
     progress: Arc<dyn Progress>,
     upload: UploadConfig,
     also: ScopeSet,
+    priority: Priority,
 }
 
 impl fmt::Debug for Repository {
@@ -73,6 +76,7 @@ impl Repository {
             progress: Arc::new(Silent),
             upload: UploadConfig::default(),
             also: ScopeSet::none(),
+            priority: Priority::Interactive,
         }
     }
 
@@ -92,6 +96,13 @@ impl Repository {
     /// its questions and its uploads.
     pub fn for_push(mut self) -> Self {
         self.also = self.also.union(&ScopeSet::push(self.name.path()));
+        self
+    }
+
+    /// The same repository for work that nobody waits for: it gives way to other requests of this
+    /// client and leaves the rest of a registry's quota to them.
+    pub fn in_background(mut self) -> Self {
+        self.priority = Priority::Background;
         self
     }
 
@@ -135,7 +146,9 @@ impl Repository {
     }
 
     fn call(&self, method: http::Method, rest: &str, scopes: ScopeSet) -> Call {
-        Call::new(method, self.path(rest), self.name.path(), scopes)
+        let mut call = Call::new(method, self.path(rest), self.name.path(), scopes);
+        call.priority = self.priority;
+        call
     }
 
     async fn upstream(&self) -> Result<Endpoint, Problem> {

@@ -26,6 +26,10 @@ pub(crate) enum Next {
 /// Decides. `random` gives the jitter: half of each wait of our own choice is random, so that
 /// clients that failed together do not come back together.
 pub(crate) fn next(policy: &RetryPolicy, problem: &Problem, tries: u32, random: u64) -> Next {
+    // More quota comes with the next window, which no retry waits for.
+    if matches!(problem, Problem::QuotaFloor { .. }) {
+        return Next::GiveUp;
+    }
     if !problem.is_temporary() || tries >= tries_max(policy, problem) {
         return Next::GiveUp;
     }
@@ -52,6 +56,13 @@ pub(crate) fn asked_wait(problem: &Problem) -> Option<Duration> {
         Problem::Auth(crate::auth::AuthError::TokenServer { retry_after, .. }) => *retry_after,
         _ => None,
     }
+}
+
+/// Whether a failure says that the host wants to be asked less, by everybody.
+pub(crate) fn holds_all(problem: &Problem) -> bool {
+    asked_wait(problem).is_some()
+        || problem.status() == Some(http::StatusCode::TOO_MANY_REQUESTS)
+        || matches!(problem, Problem::Connection { failure: ConnectionFailure::Overloaded { .. } })
 }
 
 /// Doubling waits, capped, of which the second half is random.

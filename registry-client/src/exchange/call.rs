@@ -8,7 +8,7 @@ use url::Url;
 
 use super::Endpoint;
 use crate::auth::ScopeSet;
-use crate::budget::{Lane, Permit};
+use crate::budget::{Lane, Permit, Priority};
 use crate::content::Outgoing;
 use crate::credentials::Credential;
 use crate::error::Problem;
@@ -27,6 +27,7 @@ pub(crate) struct Call {
     pub(crate) scopes: ScopeSet,
     pub(crate) credential: Option<Credential>,
     pub(crate) lane: Lane,
+    pub(crate) priority: Priority,
     pub(crate) retries: bool,
 }
 
@@ -79,6 +80,7 @@ impl Call {
             scopes,
             credential: None,
             lane: Lane::Document,
+            priority: Priority::Interactive,
             retries: true,
         }
     }
@@ -129,7 +131,7 @@ impl Call {
     pub(super) fn url(&self, endpoint: &Endpoint) -> Result<Url, Problem> {
         let mut url = match &self.target {
             Target::Url(url) => url.clone(),
-            Target::Path(path) => endpoint.base.join(path).map_err(|error| {
+            Target::Path(path) => endpoint.base.join(endpoint.path(path)).map_err(|error| {
                 Problem::BadRequest { reason: format!("{path} is no path: {error}") }
             })?,
         };

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{Call, Exchange, Reading};
 use crate::auth::{HostAuth, ScopeSet};
-use crate::config::{Mirror, MirrorCapabilities, NamespaceQuery};
+use crate::config::{ApiRoot, Mirror, MirrorCapabilities, NamespaceQuery};
 use crate::error::Problem;
 use crate::host::{Candidate, Insecure, Verification, api_host, authority, candidates};
 
@@ -25,11 +25,22 @@ pub(crate) struct Endpoint {
     /// The root, with a slash at its end.
     pub(crate) base: Url,
     pub(crate) verification: Verification,
+    pub(crate) api_root: ApiRoot,
     /// The value of `?ns=`.
     pub(crate) namespace: Option<String>,
     pub(crate) deadline: Option<Duration>,
     /// The name of its state and budget.
     pub(crate) key: String,
+}
+
+impl Endpoint {
+    /// A path of the protocol under this server's root.
+    pub(super) fn path<'a>(&self, path: &'a str) -> &'a str {
+        match self.api_root {
+            ApiRoot::UnderV2 => path,
+            ApiRoot::AtUrl => path.strip_prefix("v2/").unwrap_or(path),
+        }
+    }
 }
 
 /// What is remembered of one server.
@@ -153,6 +164,7 @@ fn endpoint(registry: &str, host: &str, way: &Candidate) -> Result<Endpoint, Pro
         registry: registry.to_owned(),
         base,
         verification: way.verification,
+        api_root: ApiRoot::UnderV2,
         namespace: None,
         deadline: None,
         key: host.to_owned(),
@@ -172,6 +184,7 @@ fn mirror_of(registry: &str, mirror: &Mirror) -> Endpoint {
             Insecure::No => Verification::Full,
             Insecure::Yes => Verification::Skipped,
         },
+        api_root: mirror.api_root,
         namespace: match mirror.namespace {
             NamespaceQuery::Send => Some(registry.to_owned()),
             NamespaceQuery::Omit => None,

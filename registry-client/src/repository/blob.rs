@@ -233,7 +233,9 @@ impl BlobStream {
         }
         self.failures += 1;
         let exchange = &self.repository.exchange;
-        let wait = exchange.wait_after(&place.endpoint, problem, self.failures)?;
+        let call = self.get_call(&place, 0)?;
+        let key = exchange.budget_key(&place.endpoint, &call).await?;
+        let wait = exchange.wait_after(&key, problem, self.failures)?;
         exchange.config.clock.sleep(wait).await;
         Ok(())
     }

@@ -6,13 +6,14 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Repository;
+use crate::auth::ScopeSet;
 use crate::error::{Act, Problem, RegistryError};
-use crate::exchange::{Answer, Endpoint, Reading, resolve_location};
+use crate::exchange::{Answer, Call, Endpoint, Exchange, Reading, resolve_location};
 use crate::host::same_origin;
 use crate::limits::{PAGES_MAX, TAGS_MAX, TAGS_PAGE_BYTES_MAX};
 
-/// Tags asked for in one page. Registries cap it to what they like.
-const TAGS_PER_PAGE: usize = 1_000;
+/// Names asked for in one page. Registries cap it to what they like.
+const NAMES_PER_PAGE: usize = 1_000;
 
 impl Repository {
     /// All tags, in the registry's order.
@@ -23,45 +24,60 @@ impl Repository {
 
     async fn all_tags(&self) -> Result<Vec<String>, Problem> {
         let endpoint = self.upstream().await?;
-        let mut tags = Vec::new();
-        let mut next = None;
-        for _ in 0..PAGES_MAX {
-            let (page, follow) = self.tags_page(&endpoint, next).await?;
-            tags.extend(page);
-            if tags.len() > TAGS_MAX {
-                return Err(Problem::Protocol { reason: format!("more than {TAGS_MAX} tags") });
-            }
-            // Fewer tags than asked for is not the end: only a missing link is (DST-21).
-            match follow {
-                Some(url) => next = Some(url),
-                None => return Ok(tags),
-            }
-        }
-        Err(Problem::Protocol { reason: format!("more than {PAGES_MAX} pages of tags") })
+        let first = || self.call(Method::GET, "tags/list", self.pull_scope());
+        all_names(&self.exchange, &endpoint, first).await
     }
+}
 
-    async fn tags_page(
-        &self,
-        endpoint: &Endpoint,
-        page: Option<Url>,
-    ) -> Result<(Vec<String>, Option<Url>), Problem> {
-        #[derive(Deserialize)]
-        struct Tags {
-            // Go encodes an empty list as null.
-            tags: Option<Vec<String>>,
-        }
-        let reading = Reading::Document { what: "tags list", bytes_max: TAGS_PAGE_BYTES_MAX };
-        let call = self.call(Method::GET, "tags/list", self.pull_scope()).reads(reading);
-        let call = match page {
+/// The repositories of a registry (`_catalog` of Docker's registry).
+pub(crate) async fn catalog(exchange: &Exchange, registry: &str) -> Result<Vec<String>, Problem> {
+    let endpoint = exchange.upstream(registry).await?;
+    let first = || {
+        let scopes = ScopeSet::parse("registry:catalog:*");
+        Call::new(Method::GET, "v2/_catalog".to_owned(), "", scopes)
+    };
+    all_names(exchange, &endpoint, first).await
+}
+
+/// All names of a list, page by page. Fewer names than asked for is not the end: only a missing
+/// link is (DST-21).
+async fn all_names(
+    exchange: &Exchange,
+    endpoint: &Endpoint,
+    first: impl Fn() -> Call,
+) -> Result<Vec<String>, Problem> {
+    let mut names = Vec::new();
+    let mut next: Option<Url> = None;
+    for _ in 0..PAGES_MAX {
+        let reading = Reading::Document { what: "list", bytes_max: TAGS_PAGE_BYTES_MAX };
+        let call = first().reads(reading);
+        let call = match next {
             Some(url) => call.at_url(url),
-            None => call.with_query("n", TAGS_PER_PAGE.to_string()),
+            None => call.with_query("n", NAMES_PER_PAGE.to_string()),
         };
-        let answer = self.exchange.call(endpoint, &call).await?;
-        let list: Tags = serde_json::from_slice(&answer.bytes).map_err(|error| {
-            Problem::Protocol { reason: format!("the tags list is not valid: {error}") }
-        })?;
-        Ok((list.tags.unwrap_or_default(), next_page(endpoint, &answer)?))
+        let answer = exchange.call(endpoint, &call).await?;
+        names.extend(names_of(&answer)?);
+        if names.len() > TAGS_MAX {
+            return Err(Problem::Protocol { reason: format!("more than {TAGS_MAX} names") });
+        }
+        match next_page(endpoint, &answer)? {
+            Some(url) => next = Some(url),
+            None => return Ok(names),
+        }
     }
+    Err(Problem::Protocol { reason: format!("more than {PAGES_MAX} pages") })
+}
+
+fn names_of(answer: &Answer) -> Result<Vec<String>, Problem> {
+    #[derive(Deserialize)]
+    struct Page {
+        // Go encodes an empty list as null.
+        tags: Option<Vec<String>>,
+        repositories: Option<Vec<String>>,
+    }
+    let page: Page = serde_json::from_slice(&answer.bytes)
+        .map_err(|error| Problem::Protocol { reason: format!("the list is not valid: {error}") })?;
+    Ok(page.tags.or(page.repositories).unwrap_or_default())
 }
 
 /// The next page that an answer links to (RFC 8288), on the same server only.

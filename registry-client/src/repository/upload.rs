@@ -325,7 +325,9 @@ impl Repository {
         }
         session.own_connections |= matches!(problem, Problem::Connection { .. });
         if !lost_place {
-            let wait = self.exchange.wait_after(endpoint, problem, failures)?;
+            let call = self.upload_call(Method::GET, session);
+            let key = self.exchange.budget_key(endpoint, &call).await?;
+            let wait = self.exchange.wait_after(&key, problem, failures)?;
             self.exchange.config.clock.sleep(wait).await;
         }
         session.chunk_bytes = session.smaller_chunk();

@@ -151,6 +151,10 @@ fn failure(host: &str, error: reqwest::Error) -> ConnectionFailure {
             None => ConnectionFailure::Connect { host, reason },
         };
     }
+    // The words of HTTP/2's ENHANCE_YOUR_CALM (RFC 9113 section 7).
+    if reason.contains("excessive load") {
+        return ConnectionFailure::Overloaded { host };
+    }
     // TLS 1.3 servers refuse a client's certificate only after the handshake.
     match tls_error(&error) {
         Some(rustls::Error::AlertReceived(_)) => ConnectionFailure::Tls { host, reason },

@@ -2,6 +2,7 @@
 
 mod auth;
 mod blocking;
+mod budget;
 mod lists;
 mod mirrors;
 mod pull;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use oci::{Descriptor, Digest};
 use registry_client::{
-    Client, ClientConfig, Credential, FixedKeychain, HostConfig, Insecure, Mirror,
+    ApiRoot, Client, ClientConfig, Credential, FixedKeychain, HostConfig, Insecure, Mirror,
     MirrorCapabilities, NamespaceQuery, Repository, RetryPolicy, Selector,
 };
 
@@ -21,6 +21,7 @@ fn mirror(registry: &TestRegistry, capabilities: MirrorCapabilities) -> Mirror {
         capabilities,
         namespace: NamespaceQuery::Omit,
         insecure: Insecure::No,
+        api_root: ApiRoot::UnderV2,
         deadline: Duration::from_millis(300),
     }
 }
@@ -135,4 +136,18 @@ async fn nothing_is_pushed_to_a_mirror() {
     repository.push_blob(&descriptor, content, &[]).await.expect("pushes");
     assert!(upstream.blob("a", descriptor.digest()).is_some());
     assert!(copy.contents.lock().expect("lock").blobs.is_empty());
+}
+
+/// Covers: DST-63
+#[tokio::test]
+async fn a_mirror_may_have_its_api_under_a_path_of_its_own() {
+    let (upstream, copy) = (TestRegistry::start().await, TestRegistry::start().await);
+    let bytes = noise(100);
+    copy.put_blob("proxy/hub/a", &bytes);
+    let mut entry = mirror(&copy, MirrorCapabilities::Pull);
+    entry.url = format!("http://{}/v2/proxy/hub", copy.host).parse().expect("valid");
+    entry.api_root = ApiRoot::AtUrl;
+    let repository = mirrored(&upstream, vec![entry]);
+    assert_eq!(read(&repository, &Descriptor::of("x/y".into(), &bytes)).await, bytes);
+    assert!(upstream.seen(&Method::GET, "blobs").is_empty());
 }
