@@ -135,6 +135,7 @@ impl Error {
         match self {
             Self::Status(_) => Vec::new(),
             Self::Words(problem) => vec![problem.to_string()],
+            Self::Engine(engine::Error::Build(error)) => build_lines(error),
             Self::Engine(error) => vec![format!("Error: {}", chain(error))],
             Self::Container { source, verb } => {
                 vec![format!(
@@ -175,6 +176,19 @@ fn run_status(error: &engine::Error) -> u8 {
 /// Failures of one kind keep its status, mixed ones are 1.
 fn same_or_one(one: u8, other: u8) -> u8 {
     if one == other { one } else { 1 }
+}
+
+/// How BuildKit tells of a failed build: the last lines of the step that failed, then what failed.
+fn build_lines(error: &engine::builder::Error) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let engine::builder::Error::StepFailed { step, log_tail, .. } = error {
+        lines.push("------".to_owned());
+        lines.push(format!(" > {step}:"));
+        lines.extend(log_tail.iter().cloned());
+        lines.push("------".to_owned());
+    }
+    lines.push(format!("ERROR: failed to solve: {}", chain(error)));
+    lines
 }
 
 /// The message with those causes that it does not already say.

@@ -26,19 +26,27 @@ A message names what failed; lines that begin with `hint:` say what can be done 
 fn page() -> String {
     let mut out = HEAD.to_owned();
     let root = args::grammar();
-    out.push_str(&format!("\n## wherry\n\n```text\n{}```\n", help::render(&root, &["wherry".to_owned()])));
+    out.push_str(&format!(
+        "\n## wherry\n\n```text\n{}```\n",
+        help::render(&root, &["wherry".to_owned()])
+    ));
     section(&root, &["wherry".to_owned()], &mut out);
     let lines: Vec<&str> = out.lines().map(str::trim_end).collect();
     lines.join("\n") + "\n"
 }
 
 fn section(command: &Command, path: &[String], out: &mut String) {
-    let mut verbs: Vec<&Command> = command.get_subcommands().filter(|sub| !sub.is_hide_set()).collect();
+    let mut verbs: Vec<&Command> =
+        command.get_subcommands().filter(|sub| !sub.is_hide_set()).collect();
     verbs.sort_by_key(|sub| sub.get_name().to_owned());
     for verb in verbs {
         let mut path = path.to_vec();
         path.push(verb.get_name().to_owned());
-        out.push_str(&format!("\n## {}\n\n```text\n{}```\n", path.join(" "), help::render(verb, &path)));
+        out.push_str(&format!(
+            "\n## {}\n\n```text\n{}```\n",
+            path.join(" "),
+            help::render(verb, &path)
+        ));
         section(verb, &path, out);
     }
 }
@@ -51,5 +59,8 @@ fn the_reference_page_says_what_help_says() {
         std::fs::write(file, &page).unwrap();
     }
     let written = std::fs::read_to_string(file).unwrap_or_default();
-    assert!(written == page, "docs/reference/cli.md is stale: run the test with UPDATE_EXPECT=1 and read the difference");
+    assert!(
+        written == page,
+        "docs/reference/cli.md is stale: run the test with UPDATE_EXPECT=1 and read the difference"
+    );
 }

@@ -26,7 +26,11 @@ impl Args {
         let runtime = session.runtime()?;
         let id = runtime.resolve(&self.container)?;
         let open_stdin = runtime.get(&id)?.record.options.open_stdin;
-        let attach = attach_options(open_stdin && !self.no_stdin, self.detach_keys.as_deref(), self.sig_proxy)?;
+        let attach = attach_options(
+            open_stdin && !self.no_stdin,
+            self.detach_keys.as_deref(),
+            self.sig_proxy,
+        )?;
         match runtime.attach(&id, attach)? {
             AttachEnd::Exited(0) | AttachEnd::Detached => Ok(()),
             AttachEnd::Exited(code) => Err(Error::Status(u8::try_from(code & 0xff).unwrap_or(1))),

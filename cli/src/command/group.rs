@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, attach, create, exec, history, image_prune, images, import, info, inspect, kill, load, logs,
-    pause, ps, pull, push, rename, restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, version,
-    wait,
+    Session, attach, build, create, exec, history, image_prune, images, import, info, inspect,
+    kill, load, logs, pause, ps, pull, push, rename, restart, rm, rmi, run, save, start, stats,
+    stop, tag, top, unpause, version, wait,
 };
 use crate::error::Result;
 
@@ -19,6 +19,7 @@ pub(crate) struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum ImageVerb {
+    Build(build::Args),
     History(history::Args),
     Import(import::Args),
     Inspect(inspect::ImageArgs),
@@ -38,6 +39,7 @@ impl ImageArgs {
     /// Does what the verb does.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
+            ImageVerb::Build(args) => args.run(session),
             ImageVerb::History(args) => args.run(session),
             ImageVerb::Import(args) => args.run(session),
             ImageVerb::Inspect(args) => args.run(session),
@@ -111,6 +113,28 @@ impl ContainerArgs {
     }
 }
 
+/// Manage builds
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct BuilderArgs {
+    #[command(subcommand)]
+    verb: BuilderVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum BuilderVerb {
+    Build(build::Args),
+}
+
+impl BuilderArgs {
+    /// Does what the verb does.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        match self.verb {
+            BuilderVerb::Build(args) => args.run(session),
+        }
+    }
+}
+
 /// Build images, under the name of Docker's plugin
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -121,6 +145,7 @@ pub(crate) struct BuildxArgs {
 
 #[derive(Debug, Subcommand)]
 enum BuildxVerb {
+    Build(build::Args),
     Version(version::BuildxArgs),
 }
 
@@ -128,6 +153,7 @@ impl BuildxArgs {
     /// Does what the verb does.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
+            BuildxVerb::Build(args) => args.run(session),
             BuildxVerb::Version(args) => args.run(session),
         }
     }

@@ -36,6 +36,8 @@ impl Args {
         }
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
         let request = ImportRequest {
+            created: engine::config::source_date_epoch()
+                .map_err(|reason| Error::refused(reason, ""))?,
             config: change::config_of(&self.change, &platform)?,
             reference: self.reference.map(Reference::or_latest),
             message: Some(self.message.unwrap_or_else(|| format!("Imported from {}", self.source))),

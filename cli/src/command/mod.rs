@@ -1,8 +1,12 @@
 //! The verbs: a file each, with the arguments (whose comments are the help) and what is done with them.
 
 mod attach;
+mod build;
+mod build_inputs;
+mod build_progress;
 mod completion;
 mod container_options;
+mod copy;
 mod create;
 mod doctor;
 mod exec;
@@ -34,6 +38,7 @@ mod save;
 mod start;
 mod stats;
 mod stop;
+mod store;
 mod tag;
 mod top;
 mod trust;
@@ -108,9 +113,12 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Attach(attach::Args),
+    Build(build::Args),
+    Builder(group::BuilderArgs),
     Buildx(group::BuildxArgs),
     Completion(completion::Args),
     Container(group::ContainerArgs),
+    Copy(copy::Args),
     Create(create::Args),
     Doctor(doctor::Args),
     Exec(exec::Args),
@@ -142,6 +150,7 @@ enum Verb {
     Start(start::Args),
     Stats(stats::Args),
     Stop(stop::Args),
+    Store(store::Args),
     System(group::SystemArgs),
     Tag(tag::Args),
     Top(top::Args),
@@ -212,9 +221,12 @@ impl Verb {
     fn run(self, session: &Session) -> Result<()> {
         match self {
             Self::Attach(args) => args.run(session),
+            Self::Build(args) => args.run(session),
+            Self::Builder(args) => args.run(session),
             Self::Buildx(args) => args.run(session),
             Self::Completion(args) => args.run(session),
             Self::Container(args) => args.run(session),
+            Self::Copy(args) => args.run(session),
             Self::Create(args) => args.run(session),
             Self::Doctor(args) => args.run(session),
             Self::Exec(args) => args.run(session),
@@ -244,6 +256,7 @@ impl Verb {
             Self::Start(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Stop(args) => args.run(session),
+            Self::Store(args) => args.run(session),
             Self::System(args) => args.run(session),
             Self::Tag(args) => args.run(session),
             Self::Top(args) => args.run(session),

@@ -40,8 +40,7 @@ const LISTING: Listing = Listing {
     ],
 };
 
-const COLUMNS: &str =
-    "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
+const COLUMNS: &str = "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}";
 /// Time between two samples: processor time needs a difference.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,8 +53,10 @@ impl Args {
         loop {
             std::thread::sleep(INTERVAL);
             let now = self.samples(&runtime)?;
-            let earlier: HashMap<String, Usage> =
-                before.drain(..).filter_map(|(c, usage)| Some((c.record.id.to_string(), usage?))).collect();
+            let earlier: HashMap<String, Usage> = before
+                .drain(..)
+                .filter_map(|(c, usage)| Some((c.record.id.to_string(), usage?)))
+                .collect();
             let row = |(container, usage): &(Container, Option<Usage>)| {
                 self.row(container, usage.as_ref(), earlier.get(container.record.id.as_str()))
             };
@@ -103,12 +104,23 @@ impl Args {
                 .with("BlockIO", "--")
                 .with("PIDs", "--");
         };
-        let (received, sent) = usage.network.iter().fold((0, 0), |(r, s), (_, rx, tx)| (r + rx, s + tx));
+        let (received, sent) =
+            usage.network.iter().fold((0, 0), |(r, s), (_, rx, tx)| (r + rx, s + tx));
         row.with("CPUPerc", format!("{:.2}%", cpu_percent(usage, before)))
-            .with("MemUsage", format!("{} / {}", binary_size(usage.memory), binary_size(usage.memory_limit)))
+            .with(
+                "MemUsage",
+                format!("{} / {}", binary_size(usage.memory), binary_size(usage.memory_limit)),
+            )
             .with("MemPerc", format!("{:.2}%", share(usage.memory, usage.memory_limit)))
             .with("NetIO", format!("{} / {}", decimal_size(received), decimal_size(sent)))
-            .with("BlockIO", format!("{} / {}", decimal_size(usage.block_read), decimal_size(usage.block_written)))
+            .with(
+                "BlockIO",
+                format!(
+                    "{} / {}",
+                    decimal_size(usage.block_read),
+                    decimal_size(usage.block_written)
+                ),
+            )
             .with("PIDs", usage.pids.to_string())
     }
 }
