@@ -45,7 +45,12 @@ pub(super) fn start(content: &Content, descriptor: &Descriptor) -> Result<Ingest
             let (content, descriptor) = (content.clone(), descriptor.clone());
             let mut ingest = Ingest { content, descriptor, file, path, verifier };
             ingest.resume()?;
-            return Ok(IngestStart::Fetch(ingest));
+            if ingest.offset() < ingest.descriptor.size() || ingest.descriptor.size() == 0 {
+                return Ok(IngestStart::Fetch(ingest));
+            }
+            // Everything had come when the last attempt was interrupted.
+            ingest.commit()?;
+            return Ok(IngestStart::Present);
         }
     }
 }
@@ -120,6 +125,10 @@ impl Ingest {
                 break;
             }
             self.verifier.update(&buffer[..count])?;
+        }
+        // Whole and wrong: no further byte can make it right.
+        if self.offset() == self.descriptor.size() && self.verifier.clone().finish().is_err() {
+            return self.restart();
         }
         self.file.seek(SeekFrom::Start(self.offset())).map_err(at("seek", &self.path))?;
         Ok(())

@@ -149,15 +149,17 @@ fn read(bytes: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>, store::tar::TarError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_written_is_read_back(entries in prop::collection::vec(entry(), 0..6)) {
         prop_assert_eq!(read(&write(&entries)).expect("parses"), entries);
     }
 
+    /// Without attributes: that crate splits PAX records at line ends, which a value may contain.
     #[test]
-    fn the_tar_crate_reads_the_same(entries in prop::collection::vec(entry(), 0..6)) {
+    fn the_tar_crate_reads_the_same(mut entries in prop::collection::vec(entry(), 0..6)) {
+        entries.iter_mut().for_each(|(entry, _)| entry.xattrs.clear());
         let bytes = write(&entries);
         let mut archive = tar::Archive::new(&bytes[..]);
         let mut theirs = Vec::new();
