@@ -662,7 +662,8 @@ pub(crate) fn remove_files(dirs: &StateDir, record: &Record, lock: &ContainerLoc
     let current = dirs.record(&record.id).unwrap_or_else(|_| record.clone());
     let mut state = dirs.state(&record.id).unwrap_or_else(|_| State::created());
     state.status = Status::Removing;
-    dirs.write_state(&record.id, &state, lock)?;
+    // Only a note for others; a disk too full for it is all the more a reason to go on.
+    let _ = dirs.write_state(&record.id, &state, lock);
     let removed = remove_parts(dirs, &current);
     if removed.is_err() {
         state.status = Status::Dead;

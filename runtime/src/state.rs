@@ -119,14 +119,23 @@ impl StateDir {
         read_json(&self.container(id).join("state.json")).map_err(|error| missing(error, id))
     }
 
-    /// Only for the holder of the container's lock.
+    /// Only for the holder of the container's lock. On a full disk the old file is written over in place: that a container has
+    /// ended must not be lost for want of a block.
     pub(crate) fn write_state(
         &self,
         id: &ContainerId,
         state: &State,
         _lock: &ContainerLock,
     ) -> Result<()> {
-        write_json(&self.container(id).join("state.json"), state)
+        let path = self.container(id).join("state.json");
+        match write_json(&path, state) {
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+                let bytes = serde_json::to_vec(state)
+                    .map_err(|error| Error::file("write", &path)(error.into()))?;
+                write_in_place(&path, &bytes).map_err(Error::file("write", &path))
+            }
+            other => other,
+        }
     }
 
     /// Makes the folder of a new container complete with lock, record and state, visible by one rename.
@@ -277,6 +286,12 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&staging);
     }
     written.map_err(Error::file("write", path))
+}
+
+fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
 }
 
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
