@@ -308,7 +308,11 @@ impl Upload {
                 *self.state = State::Receiving(Box::new(sink));
                 (self, received.map_err(Stop::into_fault))
             }
-            Err(error) => (self, Err(Fault::io("write an upload", &error))),
+            // The first failure is the one to tell; closing only finds its sink gone.
+            Err(error) => {
+                let first = received.err().map(Stop::into_fault);
+                (self, Err(first.unwrap_or_else(|| Fault::io("write an upload", &error))))
+            }
         }
     }
 }

@@ -115,7 +115,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     (0..length).map(next).collect()
 }
 
-/// Covers: DST-12, DST-58, DST-59, DST-68, DST-81
+/// Covers: DST-12
 fn kill_9_in_mid_upload_leaves_nothing_readable() {
     let root = tempfile::tempdir().expect("a folder");
     let mut kept: Vec<(String, Digest)> = Vec::new();

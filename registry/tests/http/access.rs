@@ -52,7 +52,6 @@ async fn as_user(site: &Site, user: &str, method: &str, path: &str) -> Answer {
     site.send(method, path, &[("authorization", &basic(user))], "").await
 }
 
-/// Covers: DST-29
 #[tokio::test]
 async fn basic_users_get_in_with_their_password_and_nobody_else() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -131,7 +130,6 @@ fn with_tokens(folder: &Path) -> Site {
     })
 }
 
-/// Covers: DST-30
 #[tokio::test]
 async fn a_client_follows_the_challenge_to_a_token_that_opens_what_it_names() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -178,7 +176,6 @@ async fn a_client_follows_the_challenge_to_a_token_that_opens_what_it_names() {
     site.send("GET", "/v2/", &[("authorization", &forged)], "").await.refused(401, "UNAUTHORIZED");
 }
 
-/// Covers: DST-31
 #[tokio::test]
 async fn a_token_can_be_had_by_form_and_without_a_user() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -205,7 +202,6 @@ async fn a_token_can_be_had_by_form_and_without_a_user() {
         .refused(401, "UNAUTHORIZED");
 }
 
-/// Covers: DST-33
 #[tokio::test]
 async fn one_token_may_hold_several_scopes() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -147,7 +147,6 @@ async fn referrers_show_type_size_and_annotations_and_can_be_filtered() {
     );
 }
 
-/// Covers: DST-20
 #[tokio::test]
 async fn referrers_pushed_at_once_are_all_listed() {
     let site = std::sync::Arc::new(Site::start());

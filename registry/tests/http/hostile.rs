@@ -190,7 +190,6 @@ async fn a_refused_body_does_not_eat_the_answer() {
     site.send("PATCH", gone, &[], large).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
 }
 
-/// Covers: DST-25
 #[tokio::test]
 async fn one_upload_too_many_is_told_when_to_come_back() {
     let site = Site::with(|config| config.limits.uploads = 1);
@@ -236,4 +235,58 @@ async fn what_is_no_http_is_dropped() {
         assert!(!answer.contains("200"), "{answer}");
     }
     site.get("/v2/").await.is(200);
+}
+
+/// A file system of its own that is soon full; `None` where this machine does not allow it.
+fn small_disk(folder: &std::path::Path) -> Option<Mounted> {
+    let mount = ["-t", "tmpfs", "-o", "size=3m", "tmpfs"];
+    let mounted = std::process::Command::new("mount").args(mount).arg(folder).status();
+    mounted.is_ok_and(|status| status.success()).then(|| Mounted(folder.to_owned()))
+}
+
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: whatever still has a file open there lets go of it soon.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_disk) = small_disk(folder.path()) else {
+        println!("skipped: this machine does not let the test mount a tmpfs");
+        return;
+    };
+    let site = Site::with(|config| config.root = folder.path().join("root"));
+    site.push_image("a", "v1", "x").await;
+    let (location, content) = (site.open("a").await, noise(8_000_000, 1));
+    let full = site.send("PATCH", &location, &[], content.clone()).await;
+    full.refused(507, "UNKNOWN");
+    assert!(String::from_utf8_lossy(&full.body).contains("disk is full"), "{full:?}");
+    let digest = Digest::sha256(&content);
+    let post =
+        site.send("POST", &format!("/v2/a/blobs/uploads/?digest={digest}"), &[], content).await;
+    assert_eq!(post.status, 507);
+    site.get(&format!("/v2/a/blobs/{digest}")).await.is(404);
+    site.get("/v2/a/manifests/v1").await.is(200);
+    // What the failed upload held can be given back, and then there is room again.
+    site.delete(&location).await.is(204);
+    site.push_image("a", "v2", "y").await;
+    site.get("/v2/a/manifests/v2").await.is(200);
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_links_leaves_no_half_written_name() {
+    let site = Site::start();
+    let manifest = site.image("a", "x").await;
+    let staging = site.root().join("registry/staging");
+    std::fs::remove_dir_all(&staging).expect("removed");
+    site.put_manifest("a", "v1", &manifest).await.refused(500, "UNKNOWN");
+    site.send("POST", "/v2/a/blobs/uploads/", &[], "").await.refused(500, "UNKNOWN");
+    std::fs::create_dir(&staging).expect("made");
+    site.get("/v2/a/manifests/v1").await.refused(404, "MANIFEST_UNKNOWN");
+    site.put_manifest("a", "v1", &manifest).await.is(201);
 }

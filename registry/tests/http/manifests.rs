@@ -193,7 +193,6 @@ async fn what_is_no_manifest_is_invalid() {
     site.get("/v2/a/manifests/v1").await.refused(404, "NAME_UNKNOWN");
 }
 
-/// Covers: DST-20
 #[tokio::test]
 async fn a_conditional_push_overwrites_only_what_it_read() {
     let site = Site::start();
@@ -212,7 +211,6 @@ async fn a_conditional_push_overwrites_only_what_it_read() {
     assert_eq!(now.header("docker-content-digest"), digest_of(&second).to_string());
 }
 
-/// Covers: B06-04
 #[tokio::test]
 async fn a_tag_moves_and_the_old_manifest_stays_readable_by_digest() {
     let site = Site::start();

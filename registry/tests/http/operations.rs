@@ -13,7 +13,6 @@ async fn health_needs_no_credentials_and_says_ok() {
     assert_eq!(site.get("/healthz").await.status, 503);
 }
 
-/// Covers: DST-91
 #[tokio::test]
 async fn metrics_count_what_was_done() {
     let site = Site::start();
@@ -37,7 +36,6 @@ async fn metrics_count_what_was_done() {
     assert_eq!(off.get("/metrics").await.status, 404);
 }
 
-/// Covers: DST-91
 #[tokio::test]
 async fn the_access_log_has_a_line_per_request_without_queries() {
     let site = Site::start();

@@ -17,7 +17,7 @@ async fn the_base_says_that_the_registry_speaks_the_protocol() {
     site.send("POST", "/v2/", &[], "").await.refused(405, "UNSUPPORTED");
 }
 
-/// Covers: DST-3, DST-41, B06-03
+/// Covers: DST-3, DST-41, B06-09, B06-36
 #[tokio::test]
 async fn a_manifest_is_served_byte_for_byte_by_tag_and_by_digest() {
     let site = Site::start();
@@ -66,7 +66,6 @@ async fn a_location_can_be_pulled() {
     assert_eq!(site.get(post.header("location")).await.is(200).body, b"blob");
 }
 
-/// Covers: DST-24
 #[tokio::test]
 async fn what_is_not_there_is_404_with_the_right_code() {
     let site = Site::start();

@@ -4,7 +4,7 @@ use oci::{Algorithm, Digest};
 
 use crate::site::{Site, noise};
 
-/// Covers: DST-12, DST-59
+/// Covers: DST-12
 #[tokio::test]
 async fn an_upload_goes_on_after_a_restart_where_it_stopped() {
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {

@@ -45,7 +45,6 @@ async fn https_is_spoken_in_http1_and_http2() {
     }
 }
 
-/// Covers: DST-37
 #[tokio::test]
 async fn a_new_certificate_is_taken_up_and_a_broken_one_is_not() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -158,7 +158,7 @@ async fn a_cancelled_upload_is_gone_with_its_bytes() {
     assert_eq!(std::fs::read_dir(left).expect("a folder").count(), 0);
 }
 
-/// Covers: DST-5
+/// Covers: DST-5, B06-42
 #[tokio::test]
 async fn content_of_another_digest_is_refused_by_every_way_in() {
     let site = Site::start();
