@@ -46,7 +46,7 @@ fn an_archive_that_is_broken_leaves_nothing() {
     bytes.truncate(bytes.len() / 2);
     let half = site.write("half.tar", bytes).display().to_string();
     let other = Site::new();
-    other.run(&["load", "-i", &half]).fails_with(&["half.tar"]);
+    other.run(&["load", "-i", &half]).fails_with(&["archive", "truncated"]);
     assert_eq!(other.wherry("images -q").ok().stdout, "");
     other.check_store();
     site.wherry("save -o x.tar nothing").fails_with(&["nothing"]);

@@ -357,9 +357,12 @@ fn an_image_in_use_is_not_deleted() {
 /// Covers: B06-50, B06-27
 #[test]
 fn a_shared_layer_lives_until_its_last_image_is_gone() {
-    let site = Site::with_busybox();
-    site.dockerfile("FROM busybox\nRUN echo own > /own\n");
-    site.build("child", "");
+    // A root that has built nothing: the build cache has its own reasons to keep a layer.
+    let (builder, site) = (Site::with_busybox(), Site::new());
+    builder.dockerfile("FROM busybox\nRUN echo own > /own\n");
+    builder.build("child", "");
+    builder.wherry("save -o both.tar busybox child").ok();
+    site.run(&["load", "-i", &builder.path().join("both.tar").display().to_string()]).ok();
     let (base, layers) = (site.layers("busybox"), site.layers("child"));
     assert_eq!(
         (layers.len(), &layers[0]),
@@ -373,7 +376,6 @@ fn a_shared_layer_lives_until_its_last_image_is_gone() {
     let run = site.wherry("rmi child").ok();
     assert!(run.stdout.contains(&format!("Deleted: {}", base[0])), "{run}");
     assert!(run.stdout.contains(&format!("Deleted: {}", layers[1])), "{run}");
-    site.wherry("builder prune -a -f").ok();
     let after = bytes_below(&site.root());
     assert!(after * 10 < before, "{before} bytes before, {after} after");
     site.check_store();

@@ -253,8 +253,8 @@ fn a_mirror_holds_the_signature_too() {
     let publisher = signed(&registry);
     let (from, to) = (registry.name("team/app:v1"), mirror.name("mirrored/app:v1"));
     publisher.run(&["copy", &from, &to]).ok();
-    let signed_as = format!("signed-as = \"{}\"\n", registry.name("team/app"));
-    let site = consumer(&mirror.name("mirrored/app"), &root_of(&publisher), &signed_as);
+    let signed_as = "signed-as = \"team/app\"\n";
+    let site = consumer(&mirror.name("mirrored/app"), &root_of(&publisher), signed_as);
     drop(registry);
     site.run(&["verify", &to]).ok();
     site.run(&["pull", &to]).ok();

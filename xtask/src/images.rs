@@ -16,7 +16,7 @@ const SUITE: &str = "bookworm";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Changes whenever the recipes below change, so that an old cache is not taken for a new image.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
 /// A base image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +122,10 @@ fn busybox(work: &Path, architecture: &str) -> Result<PathBuf> {
     write(&rootfs, "etc/passwd", PASSWD)?;
     write(&rootfs, "etc/group", GROUP)?;
     write(&rootfs, "etc/shells", "/bin/sh\n")?;
+    // The umask of whoever makes the image is not part of it.
+    let at = rootfs.to_string_lossy();
+    shell::read(&mut shell::command(work, "chmod", &["-R", "u+rwX,go+rX,go-w", at.as_ref()]))?;
+    shell::read(&mut shell::command(&rootfs, "chmod", &["1777", "tmp"]))?;
     pack(work, &rootfs)
 }
 
@@ -197,7 +201,6 @@ fn pack(work: &Path, rootfs: &Path) -> Result<PathBuf> {
         "--owner=0",
         "--group=0",
         "--numeric-owner",
-        "--mode=u+rwX,go+rX,go-w",
         mtime.as_str(),
         "-cf",
         out.as_ref(),

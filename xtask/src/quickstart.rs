@@ -153,7 +153,7 @@ fn mirroring(tour: &Tour, publisher: &Person<'_>, name: &str, mirror: &Server) -
     fs::copy(root, config.join("harbour-root.json")).context("hand over the publisher's root")?;
     let policy = format!(
         "version = 1\ndefault = \"reject\"\n\n[[scope]]\nprefix = \"{there}\"\n\n[[scope.tuf]]\n\
-         root-file = \"harbour-root.json\"\nsigned-as = \"{name}\"\n"
+         root-file = \"harbour-root.json\"\nsigned-as = \"team/harbour\"\n"
     );
     fs::write(config.join("policy.toml"), &policy).context("write the policy")?;
     tour.show(&policy);

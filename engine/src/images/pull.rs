@@ -263,7 +263,9 @@ impl Fetch<'_> {
             }
             (IngestStart::Fetch(ingest), Some((unpack, index))) if ingest.offset() == 0 => {
                 let mut tee = self.tee(layer, ingest)?;
-                unpack.layer_from(index, layer, &mut tee).map_err(because_of_transfer)?;
+                if let Err(error) = unpack.layer_from(index, layer, &mut tee) {
+                    return Err(tee.given_up(because_of_transfer(error)));
+                }
                 tee.finish(layer)?;
                 self.progress.event(PullEvent::LayerComplete(layer));
             }
@@ -302,6 +304,19 @@ impl Tee<'_> {
             oci::TransferError::from_io(format!("fetch layer {}", layer.digest()), e)
         })?;
         Ok(self.ingest.commit()?)
+    }
+}
+
+impl Tee<'_> {
+    /// After a failed unpack: bytes that came are kept for the next attempt only where the
+    /// transfer failed. Where they could not be unpacked, they are wrong.
+    fn given_up(mut self, error: Error) -> Error {
+        if !matches!(error, Error::Transfer(_)) {
+            if let Err(further) = self.ingest.restart() {
+                tracing::warn!(error = %further, "cannot discard what came");
+            }
+        }
+        error
     }
 }
 
