@@ -44,8 +44,8 @@ pub use journal::{NoJournal, TransferJournal, UploadKey, UploadRecord};
 pub use progress::{Progress, Silent, TransferEvent};
 pub use redact::Secret;
 pub use repository::{
-    BlobStream, FetchedManifest, Mounted, PushedBlob, PushedManifest, Referrers, ReferrersFilter,
-    ReferrersSource, Repository, Selector, UploadConfig, UploadMode,
+    AnonymousMount, BlobStream, FetchedManifest, Mounted, PushedBlob, PushedManifest, Referrers,
+    ReferrersFilter, ReferrersSource, Repository, Selector, UploadConfig, UploadMode,
 };
 pub use transport::{
     HttpBody, HttpRequest, HttpResponse, IncomingStream, OutgoingStream, Transport,

@@ -23,7 +23,7 @@ pub use blob::BlobStream;
 pub(crate) use lists::catalog;
 pub use manifest::{FetchedManifest, PushedManifest};
 pub use referrers::{Referrers, ReferrersFilter, ReferrersSource};
-pub use upload::{Mounted, PushedBlob, UploadConfig, UploadMode};
+pub use upload::{AnonymousMount, Mounted, PushedBlob, UploadConfig, UploadMode};
 
 /// What a manifest is asked for by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

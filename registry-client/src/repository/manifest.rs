@@ -30,6 +30,9 @@ pub struct PushedManifest {
     pub recorded_subject: Option<Digest>,
 }
 
+/// Tags in one PUT: registries take at least ten.
+const TAGS_PER_PUT: usize = 10;
+
 /// The fields that say what a document is, whatever else it holds.
 #[derive(Deserialize)]
 struct Peek {
@@ -94,6 +97,35 @@ impl Repository {
         let wrap = |problem| self.manifest_error(Act::PutManifest, selector, problem);
         let pushed = self.put(selector, media_type, bytes.clone()).await.map_err(wrap)?;
         self.note_referrer(&pushed, &bytes).await.map_err(wrap)?;
+        Ok(pushed)
+    }
+
+    /// Writes a manifest under its digest and all these tags: in one request where the registry
+    /// takes tags as parameters (`OCI-Tag` names those it took), in one more for each it did not.
+    pub async fn put_manifest_with_tags(
+        &self,
+        media_type: &MediaType,
+        bytes: Bytes,
+        tags: &[String],
+    ) -> Result<PushedManifest, RegistryError> {
+        let selector = Selector::Digest(Digest::sha256(&bytes));
+        let wrap = |problem| self.manifest_error(Act::PutManifest, &selector, problem);
+        let (mut call, descriptor) =
+            self.put_call(&selector, media_type, bytes.clone()).map_err(wrap)?;
+        for tag in tags.iter().take(TAGS_PER_PUT) {
+            call = call.with_query("tag", tag);
+        }
+        let endpoint = self.upstream().await.map_err(wrap)?;
+        let answer = self.exchange.call(&endpoint, &call).await.map_err(wrap)?;
+        check_header_digest(&answer, descriptor.digest()).map_err(wrap)?;
+        let recorded_subject = answer.header("oci-subject").and_then(|text| text.parse().ok());
+        let pushed = PushedManifest { descriptor, recorded_subject };
+        self.note_referrer(&pushed, &bytes).await.map_err(wrap)?;
+        let taken = answer.headers.get_all("oci-tag").iter().filter_map(|v| v.to_str().ok());
+        let taken = taken.flat_map(|list| list.split(',')).map(str::trim).collect::<Vec<_>>();
+        for tag in tags.iter().filter(|tag| !taken.contains(&tag.as_str())) {
+            self.put_manifest(&Selector::Tag(tag.clone()), media_type, bytes.clone()).await?;
+        }
         Ok(pushed)
     }
 

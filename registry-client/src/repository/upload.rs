@@ -28,6 +28,8 @@ pub struct UploadConfig {
     pub mode: UploadMode,
     /// Bytes in one chunk. Blobs up to this size go at once in [`UploadMode::Auto`].
     pub chunk_bytes: u64,
+    /// Whether the registry is asked to find the blob in a repository it may take it from.
+    pub anonymous_mount: AnonymousMount,
     /// Where sessions are kept, so that another process can go on.
     pub journal: Arc<dyn TransferJournal>,
 }
@@ -37,9 +39,21 @@ impl Default for UploadConfig {
         Self {
             mode: UploadMode::Auto,
             chunk_bytes: CHUNK_BYTES_DEFAULT,
+            anonymous_mount: AnonymousMount::Try,
             journal: Arc::new(NoJournal),
         }
     }
+}
+
+/// Whether an upload begins with the question whether the registry has the blob anywhere that we
+/// may read (`mount` without `from`; the answer of a registry that does not know is an upload).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnonymousMount {
+    /// It does.
+    #[default]
+    Try,
+    /// It does not.
+    Skip,
 }
 
 /// How a blob came to be in the registry.
@@ -125,10 +139,82 @@ impl Repository {
                 Err(_) => {}
             }
         }
+        if session.is_none() && self.posts_whole(descriptor) {
+            return self.push_by_post(&endpoint, descriptor, content).await;
+        }
+        let session = match session {
+            Some(session) => session,
+            None => match self.first_session(&endpoint, descriptor).await? {
+                Some(session) => session,
+                None => {
+                    self.tell(descriptor, TransferEvent::AlreadyThere);
+                    return Ok(PushedBlob::AlreadyThere);
+                }
+            },
+        };
         self.tell(descriptor, TransferEvent::Started);
-        self.upload(&endpoint, descriptor, content, session).await?;
+        let content = Outgoing::new(content, self.counter(descriptor));
+        self.send_from(&endpoint, descriptor, content, session).await?;
         self.tell(descriptor, TransferEvent::Finished);
         Ok(PushedBlob::Uploaded)
+    }
+
+    fn posts_whole(&self, descriptor: &Descriptor) -> bool {
+        let one_chunk = 1..=self.upload.chunk_bytes;
+        self.upload.mode == UploadMode::SinglePost && one_chunk.contains(&descriptor.size())
+    }
+
+    /// One POST with everything (end-4b). A registry that does not do it opens a session instead.
+    async fn push_by_post(
+        &self,
+        endpoint: &Endpoint,
+        descriptor: &Descriptor,
+        content: Box<dyn BlobContent>,
+    ) -> Result<PushedBlob, Problem> {
+        self.tell(descriptor, TransferEvent::Started);
+        let content = Outgoing::new(content, self.counter(descriptor));
+        let range = 0..descriptor.size();
+        let call = self
+            .begin_call(descriptor)
+            .with_query("digest", descriptor.digest().to_string())
+            .with_header(CONTENT_TYPE, "application/octet-stream")?
+            .sends(CallBody::Content { content: content.clone(), range })
+            .accepts(&[201, 202])
+            .on(Lane::Blob);
+        let answer = self.exchange.call(endpoint, &call).await?;
+        if answer.status != StatusCode::CREATED {
+            let session = session_of(&answer)?;
+            drop(answer);
+            self.send_from(endpoint, descriptor, content, session).await?;
+        }
+        self.tell(descriptor, TransferEvent::Finished);
+        Ok(PushedBlob::Uploaded)
+    }
+
+    /// The session that an upload begins with; nothing where the registry had the blob elsewhere
+    /// and took it over.
+    async fn first_session(
+        &self,
+        endpoint: &Endpoint,
+        descriptor: &Descriptor,
+    ) -> Result<Option<Session>, Problem> {
+        if let Some(session) = self.recall(endpoint, descriptor).await {
+            return Ok(Some(session));
+        }
+        if self.upload.anonymous_mount == AnonymousMount::Try {
+            let call = self
+                .begin_call(descriptor)
+                .with_query("mount", descriptor.digest().to_string())
+                .accepts(&[201, 202]);
+            match self.exchange.call(endpoint, &call).await {
+                Ok(answer) if answer.status == StatusCode::CREATED => return Ok(None),
+                Ok(answer) => return session_of(&answer).map(Some),
+                // Some registries want a `from` with every mount.
+                Err(problem) if problem.status() == Some(StatusCode::BAD_REQUEST) => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        self.begin(endpoint, descriptor).await.map(Some)
     }
 
     fn can_mount_from(&self, from: &oci::Repository) -> bool {
@@ -155,32 +241,30 @@ impl Repository {
         }
     }
 
+    fn begin_call(&self, descriptor: &Descriptor) -> Call {
+        let call = self.call(Method::POST, "blobs/uploads/", self.push_scope()).accepts(&[202]);
+        match descriptor.digest().algorithm() {
+            Algorithm::Sha256 => call,
+            other => call.with_query("digest-algorithm", other.as_str()),
+        }
+    }
+
     async fn begin(
         &self,
         endpoint: &Endpoint,
         descriptor: &Descriptor,
     ) -> Result<Session, Problem> {
-        let mut call = self.call(Method::POST, "blobs/uploads/", self.push_scope()).accepts(&[202]);
-        let algorithm = descriptor.digest().algorithm();
-        if algorithm != Algorithm::Sha256 {
-            call = call.with_query("digest-algorithm", algorithm.as_str());
-        }
-        session_of(&self.exchange.call(endpoint, &call).await?)
+        session_of(&self.exchange.call(endpoint, &self.begin_call(descriptor)).await?)
     }
 
     /// Uploads, taking up after every failure that may pass from what the registry has.
-    async fn upload(
+    async fn send_from(
         &self,
         endpoint: &Endpoint,
         descriptor: &Descriptor,
-        content: Box<dyn BlobContent>,
-        session: Option<Session>,
+        content: Outgoing,
+        mut session: Session,
     ) -> Result<(), Problem> {
-        let content = Outgoing::new(content, self.counter(descriptor));
-        let mut session = match session {
-            Some(session) => session,
-            None => self.begin_or_recall(endpoint, descriptor).await?,
-        };
         session.choose(&self.upload, descriptor.size());
         let mut failures = 0;
         loop {
@@ -205,24 +289,19 @@ impl Repository {
         Arc::new(move |offset| progress.event(&descriptor, TransferEvent::Advanced { offset }))
     }
 
-    async fn begin_or_recall(
-        &self,
-        endpoint: &Endpoint,
-        descriptor: &Descriptor,
-    ) -> Result<Session, Problem> {
+    /// The session that another process left behind, where the registry still knows it.
+    async fn recall(&self, endpoint: &Endpoint, descriptor: &Descriptor) -> Option<Session> {
         let key = self.upload_key(descriptor);
-        if let Some(record) = self.upload.journal.load(&key) {
-            let recalled = Session::recalled(&record);
-            if let Some(session) = recalled
-                && let Ok(Some(session)) = self.status(endpoint, session).await
-            {
-                self.tell(descriptor, TransferEvent::Resumed { offset: session.offset });
-                return Ok(session);
-            }
-            // Sessions expire: a new one takes its place.
-            self.upload.journal.forget(&key);
+        let record = self.upload.journal.load(&key)?;
+        if let Some(session) = Session::recalled(&record)
+            && let Ok(Some(session)) = self.status(endpoint, session).await
+        {
+            self.tell(descriptor, TransferEvent::Resumed { offset: session.offset });
+            return Some(session);
         }
-        self.begin(endpoint, descriptor).await
+        // Sessions expire: a new one takes its place.
+        self.upload.journal.forget(&key);
+        None
     }
 
     /// Sends what the registry does not have yet and closes the upload.

@@ -82,6 +82,9 @@ pub(crate) struct Abilities {
     pub(crate) chunk_min: Option<u64>,
     pub(crate) keeps_partial_chunks: bool,
     pub(crate) tags_page: usize,
+    pub(crate) finds_mounts: bool,
+    pub(crate) single_post: bool,
+    pub(crate) tag_parameters: bool,
     /// `Authorization` values that are let in; empty lets all in.
     pub(crate) passes: Vec<String>,
     pub(crate) challenge: String,
@@ -98,6 +101,9 @@ impl Default for Abilities {
             chunk_min: None,
             keeps_partial_chunks: true,
             tags_page: usize::MAX,
+            finds_mounts: false,
+            single_post: false,
+            tag_parameters: false,
             passes: Vec::new(),
             challenge: String::new(),
         }
@@ -376,10 +382,13 @@ async fn route(registry: &TestRegistry, request: Request) -> Reply {
 }
 
 pub(crate) fn query(request: &Request, key: &str) -> Option<String> {
-    let query = request.uri().query()?;
-    url::form_urlencoded::parse(query.as_bytes())
-        .find(|(name, _)| name == key)
-        .map(|(_, value)| value.into_owned())
+    queries(request, key).into_iter().next()
+}
+
+fn queries(request: &Request, key: &str) -> Vec<String> {
+    let query = request.uri().query().unwrap_or_default();
+    let pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.filter(|(name, _)| name == key).map(|(_, value)| value.into_owned()).collect()
 }
 
 pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
@@ -436,6 +445,7 @@ async fn put_manifest(
     reference: &str,
     request: Request,
 ) -> Reply {
+    let tags = queries(&request, "tag");
     let (parts, body) = request.into_parts();
     let header = |name: &str| {
         parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
@@ -453,8 +463,18 @@ async fn put_manifest(
     let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let subject = document["subject"]["digest"].as_str().map(str::to_owned);
     contents.store_manifest(name, reference, &header("content-type"), &bytes);
+    let mut taken = String::new();
+    if contents.abilities.tag_parameters {
+        for tag in &tags {
+            contents.store_manifest(name, tag, &header("content-type"), &bytes);
+        }
+        taken = tags.join(", ");
+    }
     let digest = Digest::sha256(&bytes).to_string();
     let mut headers = vec![("docker-content-digest", digest.as_str())];
+    if !taken.is_empty() {
+        headers.push(("oci-tag", &taken));
+    }
     if let Some(subject) = subject.as_deref().filter(|_| contents.abilities.referrers) {
         headers.push(("oci-subject", subject));
     }

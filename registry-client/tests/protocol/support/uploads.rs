@@ -22,7 +22,10 @@ pub(super) async fn serve(
     request: Request,
 ) -> Reply {
     if request.method() == Method::POST {
-        return begin(registry, name, &request);
+        return match query(&request, "digest") {
+            Some(digest) => post_whole(registry, name, &digest, request).await,
+            None => begin(registry, name, &request),
+        };
     }
     let Ok(id) = reference.parse::<u64>() else { return error(404, "BLOB_UPLOAD_UNKNOWN") };
     if !registry.contents.lock().expect("lock").uploads.contains_key(&id) {
@@ -40,11 +43,32 @@ pub(super) async fn serve(
     }
 }
 
+async fn post_whole(registry: &TestRegistry, name: &str, digest: &str, request: Request) -> Reply {
+    if !registry.contents.lock().expect("lock").abilities.single_post {
+        return begin(registry, name, &request);
+    }
+    let bytes = super::registry::whole(request.into_body()).await;
+    match digest.parse::<Digest>() {
+        Ok(digest) if Digest::of(digest.algorithm(), &bytes) == digest => {
+            registry.put_blob_as(name, digest, &bytes);
+            reply(201, &[("location", "/v2/")], "")
+        }
+        _ => error(400, "DIGEST_INVALID"),
+    }
+}
+
 fn begin(registry: &TestRegistry, name: &str, request: &Request) -> Reply {
     let mut contents = registry.contents.lock().expect("lock");
     let mount = query(request, "mount").and_then(|text| text.parse::<Digest>().ok());
-    if let (Some(digest), Some(from)) = (mount, query(request, "from"))
-        && let Some(bytes) = contents.blobs.get(&(from, digest.clone())).cloned()
+    let from = query(request, "from");
+    let finds = contents.abilities.finds_mounts;
+    let may_take = |path: &String| from.as_ref().map_or(finds, |from| from == path);
+    if let Some(digest) = mount
+        && let Some(bytes) = contents
+            .blobs
+            .iter()
+            .find(|((path, found), _)| *found == digest && may_take(path))
+            .map(|(_, bytes)| bytes.clone())
     {
         contents.blobs.insert((name.to_owned(), digest), bytes);
         return reply(201, &[("location", "/v2/")], "");
