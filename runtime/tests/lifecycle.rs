@@ -65,6 +65,8 @@ fn commands_that_cannot_run_have_dockers_codes_and_texts() {
             "{command}"
         );
         assert!(cgroup_dirs(id.as_str()).is_empty(), "{command} left control groups");
+        let run_dir = machine.path(&format!("run/containers/{id}"));
+        until("the run files to be gone", || !run_dir.exists());
         let detached = machine.runtime.start(&id).unwrap_err();
         assert_eq!(detached.run_exit_code(), code);
         machine.runtime.remove("bad", Removal::OnlyStopped).unwrap();

@@ -119,6 +119,7 @@ impl Supervisor {
             Ok(launched) => launched,
             Err(error) => {
                 let _ = Cgroup::of(self.record.id.as_str()).remove();
+                launch::forget_container(&self.bundle);
                 reap_children();
                 return Run::NotStarted(error);
             }
