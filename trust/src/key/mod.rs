@@ -1,6 +1,7 @@
 //! Keys: public keys as metadata carries them, key files, signers.
 
 mod file;
+mod helper;
 mod name;
 mod pem;
 mod phrase;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 pub use file::{KdfCost, KeyRole, PrivateKeyFile};
+pub use helper::{HELPER_PROTOCOL, Helper, HelperSigner};
 pub use name::{KeyName, SignerName};
 pub use pem::{PemKind, pem_kind, public_key_from_pem, public_key_to_pem};
 pub(crate) use pem::{SPKI_P256, public_key_der};

@@ -252,8 +252,7 @@ impl Updater {
         }
         // 5.3.11: recovery from fast-forward: rotating either key forgets both files. Forgetting
         // comes before the root is kept, so that a crash between them cannot skip it.
-        if keys_changed(&self.root, &new, "timestamp") || keys_changed(&self.root, &new, "snapshot")
-        {
+        if key_removed(&self.root, &new, "timestamp") || key_removed(&self.root, &new, "snapshot") {
             self.remove("timestamp.json");
             self.remove("snapshot.json");
         }
@@ -496,15 +495,15 @@ pub(crate) fn verify_root(new: &Signed<Root>, delegator: &Root) -> Result<()> {
     new.verify("root", &delegator.keys, &role.keyids, role.threshold)
 }
 
-fn keys_changed(old: &Root, new: &Root, role: &str) -> bool {
+/// True if a key of the role was taken away: who holds it may have moved the versions to the end.
+/// A key that was only added forgets nothing, or adding keys would undo the protection from rollback.
+fn key_removed(old: &Root, new: &Root, role: &str) -> bool {
     fn keys<'a>(root: &'a Root, role: &str) -> Vec<&'a PublicKey> {
         let ids = root.role(role).map(|keys| keys.keyids.as_slice()).unwrap_or_default();
-        let mut keys: Vec<&PublicKey> = ids.iter().filter_map(|id| root.keys.get(id)).collect();
-        keys.sort_by_key(|key| key.id());
-        keys.dedup();
-        keys
+        ids.iter().filter_map(|id| root.keys.get(id)).collect()
     }
-    keys(old, role) != keys(new, role)
+    let kept = keys(new, role);
+    keys(old, role).iter().any(|key| !kept.contains(key))
 }
 
 fn not_older(file: &str, trusted: u64, offered: u64) -> Result<()> {

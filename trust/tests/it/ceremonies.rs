@@ -245,3 +245,133 @@ proptest::proptest! {
         let _ = Draft::parse(&bytes);
     }
 }
+
+/// A helper program as a function.
+struct Device {
+    answer: fn(&Value) -> Result<Vec<u8>, String>,
+}
+
+impl trust::key::Helper for Device {
+    fn name(&self) -> &str {
+        "device"
+    }
+
+    fn exchange(
+        &self,
+        request: &[u8],
+    ) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        assert!(request.ends_with(b"\n"));
+        Ok((self.answer)(&serde_json::from_slice(request).unwrap())?)
+    }
+}
+
+fn honest(request: &Value) -> Result<Vec<u8>, String> {
+    assert_eq!(request["protocol"], "wherry-signer/1");
+    assert_eq!(request["key"], "slot 7");
+    let answer = match request["request"].as_str().unwrap() {
+        "public" => serde_json::json!({ "public": key(7).public() }),
+        "sign" => {
+            let message = base64::Engine::decode(
+                &base64::engine::general_purpose::STANDARD,
+                request["message"].as_str().unwrap(),
+            );
+            let signature = key(7).sign(&message.unwrap()).unwrap();
+            let signature =
+                base64::Engine::encode(&base64::engine::general_purpose::STANDARD, signature);
+            serde_json::json!({ "signature": signature })
+        }
+        other => return Err(format!("{other}?")),
+    };
+    Ok(answer.to_string().into_bytes())
+}
+
+/// Covers: TRU-74
+#[test]
+fn a_key_on_a_device_signs_through_its_helper_and_never_leaves_it() {
+    let signer = trust::key::HelperSigner::connect(Box::new(Device { answer: honest }), "slot 7");
+    let signer = signer.unwrap();
+    assert_eq!(signer.public(), key(7).public());
+    assert!(signer.pkcs8().is_none());
+    let mut creation = creation(NAME);
+    creation.root = RoleSetup::single(signer.public());
+    let mut repository = Repository::create(&creation).unwrap();
+    let online = [key(2), key(3), key(4)];
+    let mut signers: Vec<&dyn Signer> = online.iter().map(|s| s as &dyn Signer).collect();
+    signers.push(&signer);
+    repository.commit(Commit::Edits, &signers, Lifetimes::default(), now()).unwrap();
+    let cannot = trust::key::PrivateKeyFile::seal(
+        &signer,
+        "device",
+        trust::key::KeyRole::Root,
+        None,
+        &Secret::from("p".to_owned()),
+        trust::key::KdfCost::LEAST,
+    );
+    assert!(cannot.unwrap_err().to_string().contains("never leaves"));
+}
+
+#[test]
+fn a_helper_that_fails_or_lies_is_found_out() {
+    fn connect(answer: fn(&Value) -> Result<Vec<u8>, String>) -> trust::Result<Vec<u8>> {
+        let signer = trust::key::HelperSigner::connect(Box::new(Device { answer }), "slot 7")?;
+        signer.sign(b"message")
+    }
+    assert!(connect(honest).is_ok());
+    assert!(matches!(connect(|_| Err("no card".to_owned())), Err(Error::Transport { .. })));
+    assert!(matches!(connect(|_| Ok(b"junk".to_vec())), Err(Error::KeyFile { .. })));
+    assert!(matches!(connect(|_| Ok(vec![b' '; 1 << 20])), Err(Error::KeyFile { .. })));
+    let unknown = |_: &Value| {
+        Ok(br#"{"public":{"keytype":"x","scheme":"x","keyval":{"public":""}}}"#.to_vec())
+    };
+    assert!(matches!(connect(unknown), Err(Error::KeyFile { .. })));
+    // It says one key and signs with another.
+    let liar = |request: &Value| match request["request"].as_str() {
+        Some("public") => {
+            Ok(serde_json::json!({ "public": key(8).public() }).to_string().into_bytes())
+        }
+        _ => honest(request),
+    };
+    assert!(matches!(connect(liar), Err(Error::SigningFailed { .. })));
+}
+
+#[test]
+fn a_signer_on_another_machine_publishes_with_nothing_but_their_own_key() {
+    let mut publisher = Publisher::new();
+    publisher.sign("0.9", "old", &[2]);
+    publisher.add_signer("nigel", 11);
+    publisher.repository.add_publishers(std::slice::from_ref(key(11).public())).unwrap();
+    let error = publisher.try_commit(Commit::Edits, &[3, 4]).unwrap_err();
+    assert!(matches!(&error, Error::MissingKeys { role, .. } if role == "root"), "{error}");
+    publisher.commit(&[1, 3, 4]);
+    let mut world = crate::world::World::new();
+    world.files = served(&publisher.repository);
+    let mut consumer = crate::world::Client::of(&world);
+    consumer.find(&mut world, "shop/web:0.9").unwrap().unwrap();
+    let before = consumer.version("timestamp.json").unwrap();
+
+    let signer = key(11);
+    publisher.repository.sign("1.0", &manifest("one"), &[&signer]).unwrap();
+    publisher.commit(&[11]);
+    world.files = served(&publisher.repository);
+    consumer.find(&mut world, "shop/web:1.0").unwrap().unwrap();
+    assert_eq!(consumer.version("timestamp.json"), Some(before + 1));
+}
+
+/// Covers: TRU-21
+#[test]
+fn an_added_online_key_does_not_make_clients_forget_and_a_removed_one_does() {
+    for (keys_after, forgotten) in [(vec![4_u8, 8], false), (vec![8], true)] {
+        let mut world = crate::world::World::new();
+        world.timestamp["version"] = serde_json::json!(9);
+        world.publish_timestamp();
+        let mut client = crate::world::Client::of(&world);
+        client.refresh(&mut world).unwrap();
+        world.root["keys"] = crate::world::keys(&[1, 2, 3, 4, 8]);
+        world.root["roles"]["timestamp"] = crate::world::role(&keys_after, 1);
+        world.next_root();
+        world.timestamp["version"] = serde_json::json!(2);
+        world.timestamp_signers = vec![8];
+        world.publish_timestamp();
+        assert_eq!(client.refresh(&mut world).is_ok(), forgotten, "{keys_after:?}");
+    }
+}

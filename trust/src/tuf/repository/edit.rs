@@ -152,6 +152,29 @@ impl Repository {
         Ok((!touched.is_empty()).then_some(touched))
     }
 
+    /// Lets more keys sign snapshot and timestamp, each alone: their holders can then publish what they
+    /// sign from another machine, without a copy of anybody's key. The root must sign this.
+    ///
+    /// Such a holder can also withhold what is newer until the timestamp expires, no more than that:
+    /// what clients have seen cannot be rolled back.
+    pub fn add_publishers(&mut self, keys: &[PublicKey]) -> Result<()> {
+        let mut root = self.root().clone();
+        for role in ["snapshot", "timestamp"] {
+            let missing = || Error::MetadataMissing { file: format!("role {role}") };
+            let held = root.roles.get_mut(role).ok_or_else(missing)?;
+            for key in keys {
+                let id = key.id();
+                if !held.keyids.contains(&id) {
+                    held.keyids.push(id.clone());
+                }
+                root.keys.insert(id, key.clone());
+            }
+        }
+        self.dirty.root = Some(root);
+        self.dirty.snapshot = true;
+        Ok(())
+    }
+
     /// Replaces a top-level role's keys; root is signed by its old and its new keys.
     pub fn rotate(&mut self, rotation: &RotateRole) -> Result<()> {
         let mut root = self.root().clone();
