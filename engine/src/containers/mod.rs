@@ -41,13 +41,16 @@ impl Containers<'_> {
     /// Starts a container, after its image passed the gate once more.
     pub fn start(&self, id: &ContainerId) -> Result<()> {
         self.judge_again(id)?;
-        Ok(self.runtime()?.start(id)?)
+        let runtime = self.runtime()?;
+        runtime.start(id).map_err(|error| forget_unstarted(&runtime, id, error).into())
     }
 
     /// Starts a container attached, after its image passed the gate once more.
     pub fn start_attached(&self, id: &ContainerId, attach: AttachOptions) -> Result<AttachEnd> {
         self.judge_again(id)?;
-        Ok(self.runtime()?.start_attached(id, attach)?)
+        let runtime = self.runtime()?;
+        let ended = runtime.start_attached(id, attach);
+        ended.map_err(|error| forget_unstarted(&runtime, id, error).into())
     }
 
     /// Makes an image of a container's files. Returns its id.
@@ -101,6 +104,19 @@ impl Containers<'_> {
             })
             .collect())
     }
+}
+
+/// A container that was to be removed after its run is removed when it cannot run either.
+fn forget_unstarted(runtime: &Runtime, id: &ContainerId, error: runtime::Error) -> runtime::Error {
+    let unstarted = matches!(error, runtime::Error::Start { .. });
+    let transient = runtime.get(id).is_ok_and(|container| container.record.options.auto_remove);
+    if unstarted
+        && transient
+        && let Err(left) = runtime.remove(id.as_str(), runtime::Removal::Force)
+    {
+        tracing::warn!("remove {id}, which did not start: {left}");
+    }
+    error
 }
 
 /// Who can mend a failure of the runtime.
