@@ -22,6 +22,7 @@ const ALIASES: &[&[&str]] = &[
     &["image save", "save"],
     &["image tag", "tag"],
     &["container attach", "attach"],
+    &["container commit", "commit"],
     &["container create", "create"],
     &["container diff", "diff"],
     &["container exec", "exec"],

@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, attach, build, create, exec, history, image_prune, images, import, info, inspect,
-    kill, load, logs, pause, ps, pull, push, rename, restart, rm, rmi, run, save, start, stats,
-    stop, tag, top, unpause, version, wait,
+    Session, attach, build, commit, create, diff, exec, export, history, image_prune, images,
+    import, info, inspect, kill, load, logs, pause, ps, pull, push, rename, restart, rm, rmi, run,
+    save, start, stats, stop, tag, top, unpause, version, wait,
 };
 use crate::error::Result;
 
@@ -66,8 +66,11 @@ pub(crate) struct ContainerArgs {
 #[derive(Debug, Subcommand)]
 enum ContainerVerb {
     Attach(attach::Args),
+    Commit(commit::Args),
     Create(create::Args),
+    Diff(diff::Args),
     Exec(exec::Args),
+    Export(export::Args),
     Inspect(inspect::ContainerArgs),
     Kill(kill::Args),
     Logs(logs::Args),
@@ -92,8 +95,11 @@ impl ContainerArgs {
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
             ContainerVerb::Attach(args) => args.run(session),
+            ContainerVerb::Commit(args) => args.run(session),
             ContainerVerb::Create(args) => args.run(session),
+            ContainerVerb::Diff(args) => args.run(session),
             ContainerVerb::Exec(args) => args.run(session),
+            ContainerVerb::Export(args) => args.run(session),
             ContainerVerb::Inspect(args) => args.run(session),
             ContainerVerb::Kill(args) => args.run(session),
             ContainerVerb::Logs(args) => args.run(session),

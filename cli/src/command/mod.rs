@@ -4,12 +4,15 @@ mod attach;
 mod build;
 mod build_inputs;
 mod build_progress;
+mod commit;
 mod completion;
 mod container_options;
 mod copy;
 mod create;
+mod diff;
 mod doctor;
 mod exec;
+mod export;
 mod file;
 mod group;
 mod history;
@@ -116,12 +119,15 @@ enum Verb {
     Build(build::Args),
     Builder(group::BuilderArgs),
     Buildx(group::BuildxArgs),
+    Commit(commit::Args),
     Completion(completion::Args),
     Container(group::ContainerArgs),
     Copy(copy::Args),
     Create(create::Args),
+    Diff(diff::Args),
     Doctor(doctor::Args),
     Exec(exec::Args),
+    Export(export::Args),
     /// Show help for a command
     #[command(hide = true)]
     Help,
@@ -224,12 +230,15 @@ impl Verb {
             Self::Build(args) => args.run(session),
             Self::Builder(args) => args.run(session),
             Self::Buildx(args) => args.run(session),
+            Self::Commit(args) => args.run(session),
             Self::Completion(args) => args.run(session),
             Self::Container(args) => args.run(session),
             Self::Copy(args) => args.run(session),
             Self::Create(args) => args.run(session),
+            Self::Diff(args) => args.run(session),
             Self::Doctor(args) => args.run(session),
             Self::Exec(args) => args.run(session),
+            Self::Export(args) => args.run(session),
             Self::Help => Ok(()),
             Self::History(args) => args.run(session),
             Self::Image(args) => args.run(session),

@@ -146,6 +146,10 @@ impl Board {
         let Some(vertex) = self.vertices.get_mut(number) else {
             return Vec::new();
         };
+        // What is over stays over: after CACHED there is nothing to be done.
+        if vertex.end.is_some() && matches!(event, VertexEvent::Done) {
+            return Vec::new();
+        }
         let mut lines = Vec::new();
         if vertex.started.is_none() {
             vertex.started = Some(Instant::now());
@@ -337,9 +341,12 @@ fn redraw(board: &mut Board) {
 }
 
 fn screen() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) => (usize::from(size.ws_col).clamp(20, 400), usize::from(size.ws_row).max(5)),
-        Err(_) => (80, 24),
+    let size = rustix::termios::tcgetwinsize(std::io::stderr())
+        .ok()
+        .filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    match size {
+        Some(size) => (usize::from(size.ws_col).clamp(20, 400), usize::from(size.ws_row).max(5)),
+        None => (80, 24),
     }
 }
 
@@ -410,6 +417,7 @@ mod tests {
             (0, VertexEvent::Detail("transferring dockerfile: 335B".into())),
             (0, VertexEvent::Done),
             (1, VertexEvent::Cached),
+            (1, VertexEvent::Done),
         ]);
         assert_eq!(
             out,
