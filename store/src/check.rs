@@ -316,6 +316,8 @@ impl Store {
         for id in layers.list()? {
             let home = self.layout().layer(&id);
             let sound = match record::read::<LayerRecord>(&home.join("layer.json")) {
+                // One that a restart made worthless is discarded by whoever looks for it.
+                Ok(Some(record)) if record.is_stale() => continue,
                 Ok(Some(_)) => layers
                     .chain(Some(&id))
                     .is_ok_and(|chain| chain.first().is_some_and(|layer| layer.fs().is_dir())),

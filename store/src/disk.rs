@@ -110,18 +110,32 @@ impl Disk {
 
     /// Replaces `path` by `bytes` so that a reader, or a crash, sees the old or the new whole.
     pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.replace_after(path, bytes, |file, temporary| self.sync_file(file, temporary))?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// The same for readers and killed writers; a power cut may leave an empty file.
+    pub(crate) fn replace_lazily(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.replace_after(path, bytes, |_, _| Ok(()))
+    }
+
+    fn replace_after(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        settle: impl FnOnce(&File, &Path) -> Result<()>,
+    ) -> Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         let (mut file, temporary) = self.create_replacement(dir)?;
         let written = self
             .write_all(&mut file, &temporary, bytes)
-            .and_then(|()| self.sync_file(&file, &temporary))
+            .and_then(|()| settle(&file, &temporary))
             .and_then(|()| self.rename(&temporary, path));
         if written.is_err() {
             // The first error is the one to report; the collector sweeps what stays.
             let _ = self.remove_file(&temporary);
         }
-        written?;
-        self.sync_dir(dir)
+        written
     }
 
     /// A hidden file, locked so that the collector knows it for one under way.

@@ -68,12 +68,15 @@ impl Store {
     pub fn collect(&self, what: &Collection<'_>) -> Result<Collected> {
         let lock_path = self.layout().lock("collector");
         let _lock = Lock::exclusive(self.disk(), &lock_path)?;
+        self.layers().settle_store()?;
         let area = StoreArea::open(self, what)?;
         let mut collector = Collector::new(&area);
         while !collector.step()? {}
         let mut collected = collector.finish();
         collected.leftovers = self.sweep_leftovers(what.partials_since)?;
-        self.sweep_records()?;
+        if collected.removed.iter().any(|item| matches!(item, Item::Blob(_))) {
+            self.sweep_records()?;
+        }
         Ok(collected)
     }
 
@@ -108,7 +111,8 @@ impl Store {
         let dir = self.layout().root().join("records");
         for entry in std::fs::read_dir(&dir).map_err(at("list", &dir))? {
             let path = entry.map_err(at("list", &dir))?.path();
-            let record: Option<crate::DiffRecord> = crate::layer::record::read(&path)?;
+            let record: Option<crate::DiffRecord> =
+                crate::layer::record::read(&path).unwrap_or_default();
             let mut kept = false;
             for blob in record.iter().flat_map(|record| &record.blobs) {
                 kept |= self.content().path(blob.digest()).exists();

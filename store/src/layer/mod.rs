@@ -32,6 +32,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result, at};
 use crate::layout::Layout;
 use crate::limits::STACK_DEPTH_MAX;
+use crate::lock::Lock;
 use crate::staging::Staging;
 
 /// The id of an unpacked layer: an image's chain id up to it, or whatever digest a builder
@@ -122,31 +123,99 @@ impl Layers {
         let (path, tombstone) = (self.layout().layer(id), self.layout().dead_layer(id));
         for _ in 0..4 {
             if let Some(record) = record::read::<LayerRecord>(&path.join("layer.json"))? {
-                let holder = match &record.same_as {
-                    Some(other) => self.layout().layer(&LayerId::from(other.clone())),
-                    None => path.clone(),
-                };
-                self.revive_holder(&record)?;
-                return Ok(Some(Layer { id: id.clone(), fs: holder.join("fs"), record }));
+                return self.assemble(id, path, record);
             }
             match std::fs::rename(&tombstone, &path) {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // A folder without a record is what a power cut left of one.
+                    if path.is_dir() {
+                        self.discard(id)?;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    self.discard(id)?;
+                }
                 Err(error) => return Err(Error::io("revive", &path, error)),
             }
         }
         Ok(None)
     }
 
-    /// A layer may use another's folder: looking at it brings that one back too.
-    fn revive_holder(&self, record: &LayerRecord) -> Result<()> {
-        if let Some(other) = &record.same_as {
-            let other = LayerId::from(other.clone());
-            if self.get(&other)?.is_none() {
-                return Err(Error::NoSuchLayer { id: other.to_string() });
+    /// A layer may use another's folder: looking at it brings that one back too, and without
+    /// that one it is nothing.
+    fn assemble(&self, id: &LayerId, home: PathBuf, record: LayerRecord) -> Result<Option<Layer>> {
+        let holder = match record.same_as.clone().map(LayerId::from) {
+            _ if record.is_stale() => None,
+            None => Some(home),
+            Some(other) => {
+                self.get(&other)?.and_then(|other| other.fs.parent().map(Path::to_path_buf))
             }
+        };
+        match holder {
+            Some(holder) => Ok(Some(Layer { id: id.clone(), fs: holder.join("fs"), record })),
+            None => self.discard(id).map(|()| None),
+        }
+    }
+
+    /// Takes away a folder that is no layer. Looked at once more under a lock: another process
+    /// may have put a good one in its place.
+    fn discard(&self, id: &LayerId) -> Result<()> {
+        let _lock = Lock::exclusive(self.disk(), &self.layout().lock("layers"))?;
+        let home = self.layout().layer(id);
+        let good = match record::read::<LayerRecord>(&home.join("layer.json"))? {
+            Some(record) if record.is_stale() => false,
+            Some(LayerRecord { same_as: Some(other), .. }) => {
+                self.layout().layer(&LayerId::from(other)).is_dir()
+            }
+            Some(_) => true,
+            None => false,
+        };
+        if !good {
+            let staging = self.staging()?;
+            self.disk().rename_if_there(&home, &staging.path().join("discarded"))?;
         }
         Ok(())
+    }
+
+    /// Puts a layer and those below it safely on disk, where they were made without syncing.
+    pub(crate) fn settle(&self, top: Option<&LayerId>) -> Result<()> {
+        let lazy: Vec<Layer> =
+            self.chain(top)?.into_iter().filter(|layer| layer.record.boot.is_some()).collect();
+        self.settle_all(lazy)
+    }
+
+    /// The same for every layer of the store.
+    pub(crate) fn settle_store(&self) -> Result<()> {
+        let mut lazy = Vec::new();
+        for id in self.list()? {
+            let layer = self.get(&id)?;
+            lazy.extend(layer.filter(|layer| layer.record.boot.is_some()));
+        }
+        self.settle_all(lazy)
+    }
+
+    fn settle_all(&self, lazy: Vec<Layer>) -> Result<()> {
+        if lazy.is_empty() {
+            return Ok(());
+        }
+        self.disk().sync_fs(self.layout().root())?;
+        for layer in lazy {
+            // An alias is safe when the layer whose folder it uses is.
+            if let Some(other) = layer.record.same_as.clone().map(LayerId::from)
+                && let Some(other) = self.get(&other)?
+            {
+                self.mark_settled(&other)?;
+            }
+            self.mark_settled(&layer)?;
+        }
+        Ok(())
+    }
+
+    fn mark_settled(&self, layer: &Layer) -> Result<()> {
+        let path = self.layout().layer(&layer.id).join("layer.json");
+        let record = LayerRecord { boot: None, ..layer.record.clone() };
+        record::write_lazily(self.disk(), &path, &record)
     }
 
     /// A layer that must be there.
@@ -215,6 +284,7 @@ impl Layers {
             diff_id: Some(diff_id.clone()),
             same_as: Some(same_as),
             bytes: layer.bytes(),
+            boot: layer.record.boot.clone(),
         };
         let staging = self.staging()?;
         let path = staging.path().join("layer");
@@ -224,7 +294,11 @@ impl Layers {
 
     /// What is known of a layer's content.
     pub fn diff_record(&self, diff_id: &Digest) -> Result<Option<DiffRecord>> {
-        record::read(&self.layout().diff_record(diff_id))
+        match record::read(&self.layout().diff_record(diff_id)) {
+            // It only saves work: a damaged one is as good as none.
+            Err(Error::Record { .. }) => Ok(None),
+            other => other,
+        }
     }
 
     /// A blob in the store that holds this content with this compression, so that it need not
@@ -254,7 +328,9 @@ impl Layers {
         }
         match record == before {
             true => Ok(()),
-            false => record::write(self.disk(), &self.layout().diff_record(diff_id), &record),
+            false => {
+                record::write_lazily(self.disk(), &self.layout().diff_record(diff_id), &record)
+            }
         }
     }
 

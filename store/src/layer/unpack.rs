@@ -154,6 +154,9 @@ impl Unpack {
         if !ready.is_empty() {
             self.layers.disk().sync_fs(self.staging.path())?;
         }
+        // Whoever asks for an image's layers will keep something that stands on them.
+        let present = self.planned.iter().rfind(|planned| planned.present);
+        self.layers.settle(present.map(|planned| &planned.id))?;
         for (index, bytes) in ready {
             let planned = &self.planned[index];
             self.layers.rename_in(&self.home(index), &planned.id)?;
@@ -179,6 +182,7 @@ impl Unpack {
             diff_id: Some(planned.diff_id.clone()),
             same_as: None,
             bytes,
+            boot: None,
         };
         write_staged(self.layers.disk(), &self.home(index).join("layer.json"), &record)?;
         Ok(bytes)

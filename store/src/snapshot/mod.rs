@@ -225,9 +225,19 @@ fn publish(
     let bytes = copy::bytes_in(folder).map_err(at("read", folder))?;
     let fs = fresh.join("fs");
     layers.disk().rename(folder, &fs)?;
-    let record = LayerRecord { parent, diff_id: diff_id.cloned(), same_as: None, bytes };
-    layers.disk().sync_fs(&fs)?;
+    let boot = unsynced(layers, &fs)?;
+    let record = LayerRecord { parent, diff_id: diff_id.cloned(), same_as: None, bytes, boot };
     layers.publish(&fresh, id, &record)
+}
+
+/// A step of a build is committed every second or so, and syncing the disk each time would cost
+/// more than the step: its layer is marked with this boot instead, and does not count after
+/// another one. A system without a boot id is synced.
+fn unsynced(layers: &Layers, folder: &Path) -> Result<Option<String>> {
+    match record::this_boot() {
+        Some(boot) => Ok(Some(boot.to_owned())),
+        None => layers.disk().sync_fs(folder).map(|()| None),
+    }
 }
 
 /// The drivers, the preferred one first.

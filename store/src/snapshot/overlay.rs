@@ -6,7 +6,7 @@ use oci::Digest;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{
-    Access, Changes, Mounts, SnapshotKey, SnapshotRecord, Snapshotter, copy, create, home,
+    Access, Changes, Mounts, SnapshotKey, SnapshotRecord, Snapshotter, copy, create, home, unsynced,
 };
 use crate::error::{Result, at};
 use crate::layer::inode::Attributes;
@@ -38,9 +38,9 @@ impl Overlay {
         let done = || {
             let bytes = copy::bytes_in(&fs).map_err(at("read", &fs))?;
             let (parent, diff_id) = (record.parent, diff_id.cloned());
-            let layer = LayerRecord { parent, diff_id, same_as: None, bytes };
-            record::write(disk, &home.join("layer.json"), &layer)?;
-            disk.sync_fs(&home)?;
+            let boot = unsynced(&self.layers, &home)?;
+            let layer = LayerRecord { parent, diff_id, same_as: None, bytes, boot };
+            record::write_lazily(disk, &home.join("layer.json"), &layer)?;
             self.layers.rename_in(&home, id)
         };
         if let Err(error) = done() {

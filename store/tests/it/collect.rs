@@ -50,7 +50,7 @@ fn what_no_name_needs_goes_and_what_one_needs_stays() {
     let (kept, tar) = image(&store, "kept");
     let (dead, dead_tar) = image(&store, "dead");
     store.unpack(&[tar]).expect("unpacks");
-    store.unpack(&[dead_tar.clone()]).expect("unpacks");
+    store.unpack(std::slice::from_ref(&dead_tar)).expect("unpacks");
     store.names().set(&name("kept"), &kept, Displaced::Forget).expect("sets");
     let_the_stamps_age(&store);
     let collected = prune(&store);
@@ -257,7 +257,7 @@ fn a_damaged_layer_folder_is_found_and_unpacked_anew_after_repair() {
     let store = store();
     let (image, tar) = image(&store, "x");
     store.names().set(&name("x"), &image, Displaced::Forget).expect("sets");
-    let top = store.unpack(&[tar.clone()]).expect("unpacks").expect("a top");
+    let top = store.unpack(std::slice::from_ref(&tar)).expect("unpacks").expect("a top");
     let home = store.layers().require(&top).expect("is there").fs().clone();
     std::fs::write(home.with_file_name("layer.json"), b"").expect("damages");
     let report = store.check(None).expect("checks");

@@ -119,7 +119,33 @@ fn layer() -> Descriptor {
     Descriptor::of(MediaType::OciLayer(Compression::None), &tar())
 }
 
-/// Covers: DST-68, DST-81
+/// Covers: DST-68
+#[test]
+fn a_blob_is_synced_before_it_has_its_name_and_its_folder_after() {
+    let acts = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = acts.clone();
+    let disk = Disk::with_fault(Arc::new(move |act, path: &Path| {
+        let name = path.parent().and_then(Path::file_name).unwrap_or_default().to_os_string();
+        log.lock().expect("one thread").push((act, name.to_string_lossy().into_owned()));
+        Ok(())
+    }));
+    let store = TestStore::on(disk);
+    acts.lock().expect("one thread").clear();
+    store.content().put(&layer(), &tar()).expect("stores");
+    let acts = acts.lock().expect("one thread");
+    let acts: Vec<(&str, &str)> = acts.iter().map(|(act, dir)| (*act, dir.as_str())).collect();
+    let expected = [
+        ("create", "ingest"),
+        ("write", "ingest"),
+        ("sync", "ingest"),
+        ("rename", "sha256"),
+        ("sync", "blobs"),
+        ("remove", "ingest"),
+    ];
+    assert_eq!(acts, expected);
+}
+
+/// Covers: DST-81
 #[test]
 fn storing_a_blob() {
     each_call_fails(|_| {}, |store, _| Ok(store.content().accept(&layer(), &mut &tar()[..])?));

@@ -87,7 +87,7 @@ fn an_artifact_is_not_taken_for_an_image() {
 fn history_lists_steps_newest_first_and_only_those_with_a_layer_have_a_size() {
     let store = store();
     let tar = Tar::new().file("a", b"12345").build();
-    store.unpack(&[tar.clone()]).expect("unpacks");
+    store.unpack(std::slice::from_ref(&tar)).expect("unpacks");
     let mut config = ImageConfig::scratch(&Platform::host());
     config.rootfs.diff_ids = vec![oci::Digest::sha256(&tar)];
     let step = |by: &str, empty| History {

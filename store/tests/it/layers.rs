@@ -27,7 +27,7 @@ fn layers_are_kept_by_the_chain_of_what_is_below_them() {
 fn a_layer_that_is_there_is_not_unpacked_again() {
     let store = store();
     let base = Tar::new().file("a", b"1").build();
-    store.unpack(&[base.clone()]).expect("unpacks");
+    store.unpack(std::slice::from_ref(&base)).expect("unpacks");
     let lease = store.lease("test").expect("lease");
     let more = Digest::sha256(b"more");
     let unpack =

@@ -250,3 +250,94 @@ fn overlay_mounts_six_hundred_layers() {
     assert_eq!(std::fs::read_dir(&*root).expect("lists").count(), 599);
     assert!(!root.join("f0").exists(), "the bottom is hidden by a layer far above");
 }
+
+/// Commits a layer with one file, as a build step does.
+fn step(store: &TestStore, name: &str) -> LayerId {
+    let snapshots = store.snapshots();
+    snapshots.prepare(&key("step"), None).expect("makes");
+    let changes = snapshots.changes(&key("step")).expect("is there");
+    std::fs::write(changes.folder().join("x"), name).expect("writes");
+    let id = LayerId::from(Digest::sha256(name.as_bytes()));
+    snapshots.commit(&key("step"), &id, None).expect("commits");
+    id
+}
+
+/// What a restart of the machine leaves of a layer that was not synced: its old boot's mark.
+fn restart(store: &TestStore) {
+    for id in store.layers().list().expect("lists") {
+        let path = store.root().join("layers/sha256").join(id.digest().hex()).join("layer.json");
+        let text = std::fs::read_to_string(&path).expect("reads");
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("reads");
+        std::fs::write(&path, text.replace(boot.trim(), "another boot")).expect("writes");
+    }
+}
+
+#[test]
+fn a_layer_that_was_not_synced_counts_for_nothing_after_a_restart() {
+    let store = store();
+    let id = step(&store, "one");
+    let alias = LayerId::from(Digest::sha256(b"alias"));
+    let diff_id = Digest::sha256(b"diff");
+    store.layers().alias(&alias, &id, None, &diff_id).expect("aliases");
+    assert!(store.layers().get(&alias).expect("looks").is_some());
+    restart(&store);
+    assert!(store.layers().get(&alias).expect("looks").is_none());
+    assert!(store.layers().get(&id).expect("looks").is_none());
+    step(&store, "one");
+    assert!(store.layers().get(&id).expect("looks").is_some());
+}
+
+#[test]
+fn a_layer_survives_a_restart_once_a_collection_or_a_container_has_settled_it() {
+    let store = store();
+    let id = step(&store, "one");
+    let lease = store.lease("test").expect("lease");
+    lease.hold_layer(&id).expect("holds");
+    let roots = || Ok(store::Roots::default());
+    let what = store::Collection { stamped_since: None, partials_since: None, roots: &roots };
+    store.collect(&what).expect("collects");
+    // What a container stands on is asked for by its chain.
+    let other = step(&store, "two");
+    let tar = Tar::new().file("x", b"two").build();
+    let diff_id = Digest::sha256(&tar);
+    let chain = LayerId::from(diff_id.clone());
+    store.layers().alias(&chain, &other, None, &diff_id).expect("aliases");
+    let unpack = store.layers().start_unpack(&[diff_id], &lease).expect("plans");
+    assert!(unpack.missing().is_empty());
+    unpack.finish().expect("settles");
+    restart(&store);
+    for id in [id, other, chain] {
+        assert!(store.layers().get(&id).expect("looks").is_some());
+    }
+}
+
+#[test]
+fn committing_a_step_does_not_wait_for_the_disk() {
+    let syncs = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = syncs.clone();
+    let disk = store::Disk::with_fault(std::sync::Arc::new(move |act, _| {
+        count.fetch_add(u32::from(act == "sync"), std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }));
+    let store = TestStore::on(disk);
+    let before = syncs.load(std::sync::atomic::Ordering::SeqCst);
+    step(&store, "one");
+    assert_eq!(syncs.load(std::sync::atomic::Ordering::SeqCst), before);
+}
+
+#[test]
+fn what_a_power_cut_left_of_a_record_is_no_layer_and_no_snapshot() {
+    let store = store();
+    let id = step(&store, "one");
+    let home = store.root().join("layers/sha256").join(id.digest().hex());
+    std::fs::write(home.join("layer.json"), b"").expect("empties");
+    assert!(store.layers().get(&id).expect("looks").is_none());
+    let snapshots = store.snapshots();
+    snapshots.prepare(&key("c"), None).expect("makes");
+    std::fs::write(store.root().join("snapshots/c/snapshot.json"), b"").expect("empties");
+    assert!(matches!(snapshots.mounts(&key("c")), Err(Error::NoSuchSnapshot { .. })));
+    let roots = || Ok(store::Roots::default());
+    let what = store::Collection { stamped_since: None, partials_since: None, roots: &roots };
+    store.collect(&what).expect("is not stopped by it");
+    snapshots.remove(&key("c")).expect("removes");
+}
