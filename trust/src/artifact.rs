@@ -181,6 +181,10 @@ pub struct ArtifactSource<'a> {
 }
 
 impl Fetch for ArtifactSource<'_> {
+    fn at_hand(&self, file: &str) -> bool {
+        matches!(self.artifact.locate(file), Located::Embedded(_))
+    }
+
     fn fetch(&mut self, request: &Request) -> Result<Option<Vec<u8>>, FetchError> {
         match self.artifact.locate(&request.file) {
             Located::Absent => Ok(None),

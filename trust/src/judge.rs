@@ -7,7 +7,8 @@ use crate::dialect::{cosign, dsse};
 use crate::evidence::Evidence;
 use crate::policy::{Mode, Policy, Requirement, Rule, TufRequirement};
 use crate::tuf::{
-    self, Change, FoundTarget, Freshness, RELEASES, RoleName, Targets, TrustedState, Updater, drive,
+    self, Change, FoundTarget, Freshness, RELEASES, RoleName, Targets, TrustedState, Updater, Want,
+    drive,
 };
 use crate::verdict::{Origin, Proof, Reason, Verdict, Waiver};
 use crate::{Error, limits};
@@ -239,7 +240,7 @@ fn find_and_compare(
         let found_digest = subject.descriptor.digest().clone();
         return Err(Reason::ContentChanged { tag: found.path, signed, found: found_digest });
     }
-    let signers = signers_of(&found, updater, source);
+    let signers = signers_of(wanted, &found, updater, source);
     check_signers(wanted, &signers)?;
     let expired = || Reason::Malformed { detail: "the refresh is not complete".to_owned() };
     Ok(Proof::Tuf {
@@ -298,17 +299,23 @@ fn find_digest(
 }
 
 /// The signers who list the same target in their own role.
+///
+/// Where the policy asks for none, only roles that cost no request are looked at: who signed is then
+/// told as far as it is known.
 fn signers_of(
+    wanted: &TufRequirement,
     found: &FoundTarget,
     updater: &mut Updater,
     source: &mut dyn tuf::Fetch,
 ) -> Vec<String> {
     let names: Vec<String> =
         updater.role(&RoleName::targets()).map(Targets::signer_names).unwrap_or_default();
+    let asked_for = !wanted.signers.is_empty() || wanted.minimum_signers > 0;
+    let want = if asked_for { Want::Must } else { Want::IfAtHand };
     let mut signers = Vec::new();
     for name in names.into_iter().take(limits::DELEGATIONS_MAX) {
         let Ok(role) = RoleName::new(format!("targets/{name}")) else { continue };
-        let loaded = updater.load(&role, source).unwrap_or(false);
+        let loaded = updater.load_if(&role, want, source).unwrap_or(false);
         let listed = updater.role(&role).and_then(|targets| targets.targets.get(&found.path));
         if loaded && listed.is_some_and(|file| file.hashes == found.file.hashes) {
             signers.push(name);

@@ -49,7 +49,7 @@ pub const ENVELOPE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// Largest file embedded in the pointer manifest: what is larger travels as a blob.
-pub const EMBEDDED_BYTES_MAX: usize = 64 * 1024;
+pub const EMBEDDED_BYTES_MAX: usize = 16 * 1024;
 
-/// Most bytes embedded in one pointer manifest, so that it stays a small first request.
-pub const EMBEDDED_TOTAL_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes embedded in one pointer manifest, so that a cold verification stays below 40 KB.
+pub const EMBEDDED_TOTAL_BYTES_MAX: usize = 24 * 1024;

@@ -14,6 +14,20 @@ pub trait Fetch {
     ///
     /// No more than `request.limit` + 1 bytes need to be read: what is longer is refused anyway.
     fn fetch(&mut self, request: &Request) -> Result<Option<Vec<u8>>, FetchError>;
+
+    /// True if the file is here already, so that asking for it costs nothing.
+    fn at_hand(&self, _file: &str) -> bool {
+        false
+    }
+}
+
+/// How badly a role is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Only if it costs no request.
+    IfAtHand,
+    /// Whatever it costs.
+    Must,
 }
 
 fn answer(updater: &mut Updater, request: &Request, source: &mut dyn Fetch) -> Result<()> {
@@ -43,12 +57,26 @@ impl Updater {
 
     /// Loads a role that the top-level targets role delegates to; `false` if it delegates to no such role.
     pub fn load(&mut self, role: &RoleName, source: &mut dyn Fetch) -> Result<bool> {
+        self.load_if(role, Want::Must, source)
+    }
+
+    /// The same, but what is only wanted if at hand is `false` where it is not.
+    pub(crate) fn load_if(
+        &mut self,
+        role: &RoleName,
+        want: Want,
+        source: &mut dyn Fetch,
+    ) -> Result<bool> {
         let delegation = self.role(&RoleName::targets()).and_then(|targets| {
             let delegations = targets.delegations.as_ref()?;
             Some((delegations.child(role)?, delegations.keys.clone()))
         });
         let Some((child, keys)) = delegation else { return Ok(false) };
         while let Some(request) = self.load_role(&child, &keys)? {
+            if want == Want::IfAtHand && !source.at_hand(&request.file) {
+                self.cancel();
+                return Ok(false);
+            }
             answer(self, &request, source)?;
         }
         Ok(true)

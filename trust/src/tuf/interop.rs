@@ -15,6 +15,10 @@ impl Fetch for &MetadataFiles {
     fn fetch(&mut self, request: &Request) -> Result<Option<Vec<u8>>, FetchError> {
         Ok(self.get(&request.file).map(|bytes| bytes.to_vec()))
     }
+
+    fn at_hand(&self, file: &str) -> bool {
+        self.contains_key(file)
+    }
 }
 
 /// Fails unless a new client, and an independent one, would trust these files from the first root on.

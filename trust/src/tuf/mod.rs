@@ -15,6 +15,7 @@ mod state;
 mod updater;
 
 pub use download::TargetVerifier;
+pub(crate) use drive::Want;
 pub use drive::{Fetch, FetchError, drive};
 pub use name::{MetadataFile, RoleName};
 pub use repository::{

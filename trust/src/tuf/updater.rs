@@ -193,6 +193,11 @@ impl Updater {
         }
     }
 
+    /// Takes back the last request: its answer is not wanted after all.
+    pub(super) fn cancel(&mut self) {
+        self.pending = None;
+    }
+
     /// The changes since the last call, to be kept in this order.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)

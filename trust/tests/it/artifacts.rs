@@ -99,3 +99,59 @@ proptest! {
         let _ = Artifact::parse(bytes);
     }
 }
+
+/// A registry that counts what it is asked for.
+fn judged_from_artifact(publisher: &Publisher, requirement: &str) -> (usize, usize, bool) {
+    use trust::artifact::ArtifactSource;
+    use trust::{Evidence, Origin, Subject, judge};
+    let packed = pack(publisher.repository.files()).unwrap();
+    let artifact = Artifact::parse(packed.manifest.bytes().clone()).unwrap();
+    let (mut requests, mut bytes) = (1, packed.manifest.bytes().len());
+    let mut blob = |wanted: &oci::Descriptor| {
+        requests += 1;
+        let found = packed.blobs.iter().find(|(descriptor, _)| descriptor == wanted).unwrap();
+        bytes += found.1.len();
+        Ok(found.1.to_vec())
+    };
+    let policy = crate::policies::parse(&format!(
+        "version = 1\ndefault = \"reject\"\n[[scope]]\nprefix = \"localhost:5000/shop\"\n\
+         [[scope.tuf]]\nroot-file = \"root.json\"\n{requirement}"
+    ))
+    .unwrap();
+    let reference = "localhost:5000/shop/web:1.0".parse().unwrap();
+    let descriptor = manifest("one");
+    let mut source = ArtifactSource { artifact: &artifact, blob: &mut blob };
+    let mut evidence = Evidence::none().with_tuf(&mut source);
+    let subject =
+        Subject { reference: &reference, descriptor: &descriptor, origin: Origin::Elsewhere };
+    let judgement = judge(&policy, subject, &mut evidence, crate::world::now());
+    let verified = judgement.verified().is_ok();
+    drop(evidence);
+    (requests, bytes, verified)
+}
+
+#[test]
+fn a_cold_verification_is_one_request_and_two_where_there_are_many_tags() {
+    let mut publisher = Publisher::new();
+    publisher.add_signer("nigel", 11);
+    publisher.add_signer("maria", 12);
+    let signers = [crate::world::key(11), crate::world::key(12)];
+    let signers: Vec<&dyn trust::key::Signer> =
+        signers.iter().map(|s| s as &dyn trust::key::Signer).collect();
+    publisher.sign("1.0", "one", &[11]);
+    let (requests, bytes, verified) = judged_from_artifact(&publisher, "signers = [\"nigel\"]");
+    assert!(verified);
+    assert_eq!(requests, 1);
+    assert!(bytes < 40_000, "{bytes}");
+    for tag in 0..500 {
+        let tag = format!("release-{tag}");
+        publisher.repository.sign(&tag, &manifest(&tag), &signers).unwrap();
+    }
+    publisher.commit(&[11, 12, 3, 4]);
+    let (requests, _, verified) = judged_from_artifact(&publisher, "");
+    assert!(verified);
+    assert_eq!(requests, 2, "the pointer and the list of tags; nobody asked who signed");
+    let (requests, _, verified) = judged_from_artifact(&publisher, "signers = [\"nigel\"]");
+    assert!(verified);
+    assert_eq!(requests, 4);
+}
