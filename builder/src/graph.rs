@@ -47,6 +47,8 @@ pub struct Vertex {
     pub parent: Option<VertexId>,
     /// `[stage 2/5] RUN …`.
     pub name: String,
+    /// What it is across builds: its text with nothing expanded, numbered where it stands several times.
+    pub identity: String,
     /// The name of the stage, or its number.
     pub stage: String,
     /// Where it stands in the Dockerfile (not for images named by `--from` alone).

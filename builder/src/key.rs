@@ -4,6 +4,8 @@
 //! changed; values that may be private (arguments, environment) are kept as digests only.
 //! Not in any key: times, proxy settings, secret and ssh contents, resource limits, addresses of extra hosts.
 
+use std::collections::BTreeMap;
+
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -246,6 +248,28 @@ pub fn differences(old: &[Part], new: &[Part]) -> Vec<String> {
         }
     }
     found.dedup();
+    found
+}
+
+/// What differs between two listings of paths and their marks, at most a handful of sentences.
+pub fn path_differences(old: &[(String, String)], new: &[(String, String)]) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let old: BTreeMap<_, _> = old.iter().map(|(path, mark)| (path, mark)).collect();
+    let new: BTreeMap<_, _> = new.iter().map(|(path, mark)| (path, mark)).collect();
+    let mut found = Vec::new();
+    for (path, mark) in &new {
+        match old.get(path) {
+            None => found.push(format!("{path} was added")),
+            Some(before) if before != mark => found.push(format!("{path} changed")),
+            Some(_) => {}
+        }
+    }
+    found.extend(old.keys().filter(|p| !new.contains_key(*p)).map(|p| format!("{p} is gone")));
+    if found.len() > SHOWN {
+        let more = found.len() - SHOWN;
+        found.truncate(SHOWN);
+        found.push(format!("and {more} more paths differ"));
+    }
     found
 }
 

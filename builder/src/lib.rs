@@ -14,6 +14,7 @@ pub mod key;
 pub mod limits;
 pub mod lower;
 pub mod paths;
+pub mod plan;
 pub mod ports;
 pub mod request;
 pub mod solve;

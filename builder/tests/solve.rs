@@ -2,9 +2,9 @@
 
 mod support;
 
-use builder::Error;
 use builder::lower::NoCache;
 use builder::ports::Secret;
+use builder::{Builder, Error};
 use support::World;
 
 /// Covers: B08-01, B08-06, B08-09, B08-10, B08-12, B08-27
@@ -175,7 +175,9 @@ fn progress_names_every_step_with_its_stage_and_number() {
     let world = World::new();
     world.file("hello", "h");
     let text = "FROM base\nLABEL a=b\nRUN say hi\nCOPY hello /h\nWORKDIR /w\nEXPOSE 80\n";
-    world.build(text).unwrap();
+    let mut request = world.request(text);
+    request.parallelism = Some(1);
+    world.build_request(&request).unwrap();
     let starts: Vec<String> = world
         .progress
         .lines()
@@ -192,10 +194,10 @@ fn progress_names_every_step_with_its_stage_and_number() {
             "[internal] load build definition from Dockerfile",
             "[internal] load metadata for docker.io/library/base:latest",
             "[internal] load .dockerignore",
+            "[internal] load build context",
             &from,
             "[2/4] RUN say hi",
             "[3/4] COPY hello /h",
-            "[internal] load build context",
             "[4/4] WORKDIR /w",
             "exporting to image"
         ]
@@ -724,4 +726,72 @@ fn a_fully_cached_build_does_not_unpack_its_base() {
     assert_eq!(world.steps("FROM base\nRUN write /a 1\n"), (1, 0));
     assert_eq!(world.steps("FROM other\nCOPY --from=base /data /d\n"), (1, 0));
     assert_eq!(world.images.unpacked.load(std::sync::atomic::Ordering::SeqCst), before);
+}
+
+/// Covers: BLD-83
+#[test]
+fn a_plan_says_what_would_run_and_why_without_running_it() {
+    let world = World::new();
+    world.file("src/a", "1").file("src/b", "1").file("conf", "c");
+    let text = "FROM base AS b\nARG V=1\nCOPY src /src\nRUN write /out $V\nFROM base\nCOPY conf /conf\nCOPY --from=b /out /out\nRUN say last\n";
+    let plan = |request: &builder::BuildRequest| {
+        let lease = world.store.lease("plan").unwrap();
+        Builder::new(&world.store, world.ports()).unwrap().plan(request, &lease).unwrap()[0]
+            .to_string()
+    };
+    let request = world.request(text);
+    assert_eq!(
+        plan(&request).matches("because it was never run before").count(),
+        2,
+        "{}",
+        plan(&request)
+    );
+    world.build_request(&request).unwrap();
+    let calls = world.worker.commands().len();
+    let all = plan(&request);
+    assert_eq!((all.matches("CACHED").count(), all.matches("RUN    ").count()), (5, 0), "{all}");
+    world.file("src/a", "2").file("src/new", "n");
+    std::fs::remove_file(world.context.join("src/b")).unwrap();
+    let changed = plan(&request);
+    let expect = "  RUN    [b 2/3] COPY src /src\n         because a changed\n         because new was added\n         because b is gone\n";
+    assert!(changed.contains(expect), "{changed}");
+    assert!(
+        changed.contains("  WAITS  [b 3/3] RUN write /out 1\n         on [b 2/3] COPY src /src\n"),
+        "{changed}"
+    );
+    assert!(changed.contains("  CACHED [stage-1 2/4] COPY conf /conf\n"), "{changed}");
+    // An argument is named and its value never shown.
+    world.file("src/a", "1").file("src/b", "1");
+    std::fs::remove_file(world.context.join("src/new")).unwrap();
+    let mut other = request.clone();
+    other.build_args.insert("V".into(), "hunter2".into());
+    let argued = plan(&other);
+    assert!(argued.contains("because environment V changed"), "{argued}");
+    assert_eq!(
+        argued.matches("hunter2").count(),
+        argued.matches("write /out hunter2").count(),
+        "{argued}"
+    );
+    assert_eq!(world.worker.commands().len(), calls, "nothing ran");
+}
+
+/// Covers: BLD-83
+#[test]
+fn why_explains_the_last_run_of_a_step() {
+    let world = World::new();
+    world.file("a", "1");
+    let text = "FROM base\nRUN write /x 1\nCOPY a /a\nRUN read /a\n";
+    world.build(text).unwrap();
+    world.file("a", "2");
+    world.build(text).unwrap();
+    let why = |step: &str| {
+        let lease = world.store.lease("why").unwrap();
+        Builder::new(&world.store, world.ports())
+            .unwrap()
+            .why(&world.request(text), &lease, step)
+            .unwrap()
+    };
+    assert_eq!(why("3/4")[0].ran_because, ["a changed"]);
+    assert_eq!(why("RUN read")[0].ran_because, ["what it builds on changed: [3/4] COPY a /a"]);
+    assert_eq!(why("2/4")[0].ran_because, ["it was never run before"]);
 }

@@ -47,6 +47,15 @@ pub struct Record {
     pub parts: Vec<Part>,
 }
 
+/// How a step went the last time it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LastRun {
+    /// What it depended on.
+    pub parts: Vec<Part>,
+    /// Why it ran when it last ran.
+    pub ran_because: Vec<String>,
+}
+
 /// A blob that holds a step's layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiffRecord {
@@ -122,7 +131,7 @@ impl CacheIndex {
     /// Opens the index under the root of a store, creating it where it is not.
     pub fn open(store_root: &Path) -> Result<CacheIndex> {
         let root = store_root.join(FOLDER);
-        for folder in ["steps", "memo", "last", "stat", "mounts", "tmp", "mnt"] {
+        for folder in ["steps", "memo", "last", "paths", "stat", "mounts", "tmp", "mnt"] {
             let path = root.join(folder);
             if !path.is_dir() {
                 std::fs::create_dir_all(&path).map_err(at("create", &path))?;
@@ -167,18 +176,40 @@ impl CacheIndex {
         self.write(&self.root.join("memo").join(key.hex()), value.to_string().as_bytes())
     }
 
-    /// What the step called `identity` depended on the last time.
-    pub fn last(&self, identity: &Digest) -> Result<Option<Vec<Part>>> {
+    /// How the step called `identity` went the last time.
+    pub fn last(&self, identity: &Digest) -> Result<Option<LastRun>> {
         let bytes = self.read(&self.root.join("last").join(identity.hex()))?;
         Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
     }
 
-    /// Remembers what the step called `identity` depends on.
-    pub fn put_last(&self, identity: &Digest, parts: &[Part]) -> Result<()> {
-        if self.last(identity)?.as_deref() == Some(parts) {
+    /// Remembers how the step called `identity` went.
+    pub fn put_last(&self, identity: &Digest, last: &LastRun) -> Result<()> {
+        self.write(&self.root.join("last").join(identity.hex()), &to_json(last))
+    }
+
+    /// The paths behind a fingerprint of a local folder, each with a mark of its state.
+    pub fn listing(&self, fingerprint: &Digest) -> Result<Option<Vec<(String, String)>>> {
+        let bytes = self.read(&self.root.join("paths").join(fingerprint.hex()))?;
+        let Some(text) = bytes.and_then(|b| String::from_utf8(b).ok()) else { return Ok(None) };
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        Ok(Some(lines.map(|(mark, path)| (path.to_owned(), mark.to_owned())).collect()))
+    }
+
+    /// Remembers the paths behind a fingerprint, unless they are known or too many to be worth it.
+    pub(crate) fn put_listing(
+        &self,
+        fingerprint: &Digest,
+        text: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let path = self.root.join("paths").join(fingerprint.hex());
+        if path.exists() {
             return Ok(());
         }
-        self.write(&self.root.join("last").join(identity.hex()), &to_json(&parts))
+        let text = text();
+        if text.len() as u64 > limits::CACHE_RECORD_BYTES {
+            return Ok(());
+        }
+        self.write(&path, text.as_bytes())
     }
 
     /// Every record, the longest unused first.
@@ -237,8 +268,9 @@ impl CacheIndex {
             pruned.bytes += entry.record.bytes;
         }
         if self.list()?.is_empty() {
-            self.clear("memo")?;
-            self.clear("last")?;
+            for folder in ["memo", "last", "paths"] {
+                self.clear(folder)?;
+            }
         }
         Ok(pruned)
     }

@@ -70,6 +70,11 @@ impl Folders {
         }
     }
 
+    /// Bytes of the files that had to be read.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.main.iter().chain(self.named.values()).map(|folder| folder.stats.bytes_read()).sum()
+    }
+
     /// Writes what was learned about files.
     pub(crate) fn save(&self, index: &CacheIndex) -> Result<()> {
         self.main.iter().chain(self.named.values()).try_for_each(|folder| folder.stats.save(index))

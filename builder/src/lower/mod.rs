@@ -311,11 +311,13 @@ impl<'a> Lowering<'a> {
         }
         let id = VertexId(self.vertices.len());
         let op = Op::Image(Box::new(image.clone()));
+        let identity = name.clone();
         self.vertices.push(Vertex {
             id,
             op,
             parent: None,
             name,
+            identity,
             stage: stage.to_owned(),
             span,
             ignore_cache: false,

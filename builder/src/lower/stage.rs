@@ -235,6 +235,7 @@ impl Lowering<'_> {
                 exclude: Vec::new(),
             })),
             parent: None,
+            identity: format!("context {name}"),
             name: format!("[context {name}] load files"),
             stage: state.label.clone(),
             span: Some(self.file.stages[state.index].span),
@@ -350,11 +351,17 @@ impl Lowering<'_> {
     ) -> VertexId {
         let id = VertexId(self.vertices.len());
         let ignore_cache = state.ignore_cache;
+        let text = &step.node.line;
+        let same =
+            |v: &&Vertex| v.stage == state.label && v.identity.split('\0').next() == Some(text);
+        let count = self.vertices.iter().filter(same).count();
+        let identity = format!("{text}\0{count}\0{}", state.platform);
         self.vertices.push(Vertex {
             id,
             op,
             parent: state.head,
             name,
+            identity,
             stage: state.label.clone(),
             span: Some(step.span),
             ignore_cache,

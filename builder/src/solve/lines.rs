@@ -1,5 +1,6 @@
 //! The lines of the progress display, numbered as they appear.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ pub(super) struct Line<'a> {
     pub(super) id: usize,
     name: String,
     since: Timestamp,
+    ended: Cell<bool>,
 }
 
 impl<'a> Lines<'a> {
@@ -37,6 +39,7 @@ impl<'a> Lines<'a> {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             name: name.to_owned(),
             since: self.now(),
+            ended: Cell::new(false),
         };
         line.send(EventKind::Started);
         line
@@ -49,7 +52,9 @@ impl Line<'_> {
         self.lines.progress.event(Event { vertex, at: self.lines.now(), kind });
     }
 
+    /// Ends the line: what is cached is not done once more.
     pub(super) fn cached(&self) {
+        self.ended.set(true);
         self.send(EventKind::Cached);
     }
 
@@ -62,7 +67,9 @@ impl Line<'_> {
     }
 
     pub(super) fn finished(&self) {
-        self.send(EventKind::Finished);
+        if !self.ended.replace(true) {
+            self.send(EventKind::Finished);
+        }
     }
 
     pub(super) fn failed(&self, error: &str) {

@@ -22,6 +22,7 @@ use crate::lower::{ImageResolver, LowerOptions, PlatformChoice, lower};
 use crate::ports::{Clock, Fetcher, ImageSource, Progress, Worker, digest_of};
 use crate::request::{BuildRequest, BuildResult};
 use lines::Lines;
+pub use planning::Explanation;
 use worker::Solver;
 
 /// The world, as the engine gives it.
@@ -168,12 +169,13 @@ impl ImageResolver for Announcing<'_> {
     }
 }
 
-/// What a step is called across builds: its stage, its text, its platform.
+/// What a step is called across builds: its context, its stage, its text.
 fn identity_of(vertex: &Vertex, request: &BuildRequest) -> Digest {
-    // The counters in the name move when steps are added; the text of the step does not.
-    let text = vertex.name.split_once("] ").map_or(vertex.name.as_str(), |(_, text)| text);
     let context = request.context.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
-    digest_of(&format!("{context}\0{}\0{}\0{text}", request.dockerfile_name, vertex.stage))
+    digest_of(&format!(
+        "{context}\0{}\0{}\0{}",
+        request.dockerfile_name, vertex.stage, vertex.identity
+    ))
 }
 
 /// Bytes in Docker's decimal units.

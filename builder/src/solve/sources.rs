@@ -53,7 +53,50 @@ pub(super) struct Inputs {
     pub(super) ready: Vec<Ready>,
 }
 
+/// One line per entry: its mark and its path.
+fn listing(found: &[Match], marks: &[Vec<u64>]) -> String {
+    let mut text = String::new();
+    for (one, marks) in found.iter().zip(marks) {
+        if one.entries.is_empty() {
+            marks.iter().for_each(|mark| text.push_str(&format!("{mark:016x} {}\n", one.name)));
+        }
+        for (entry, mark) in one.entries.iter().zip(marks) {
+            text.push_str(&format!("{mark:016x} {}\n", entry.path.display()));
+        }
+    }
+    text
+}
+
+/// True when everything that a vertex reads is in local folders.
+pub(super) fn reads_folders_only(vertex: &Vertex) -> bool {
+    let Op::Copy(copy) = &vertex.op else { return false };
+    matches!(copy.from, CopyFrom::Context | CopyFrom::Named(_))
+        && copy.items.iter().any(|item| matches!(item, CopyItem::Path { .. }))
+        && copy
+            .items
+            .iter()
+            .all(|item| matches!(item, CopyItem::Path { .. } | CopyItem::Inline { .. }))
+}
+
 impl Solver<'_> {
+    /// Looks at the local folders for every step that copies from them.
+    ///
+    /// What cannot be found is looked for again, and reported, by the step that needs it.
+    pub(super) fn load_context(&self) {
+        let line = self.lines.start("[internal] load build context");
+        for (graph, plan) in self.graphs.iter().enumerate() {
+            for vertex in plan.vertices.iter().filter(|v| reads_folders_only(v)) {
+                let node = Node { graph, vertex: vertex.id };
+                if let Ok(inputs) = self.inputs(node, vertex, &mut None) {
+                    self.keep_inputs(node, inputs);
+                }
+            }
+        }
+        let bytes = self.folders.bytes_read();
+        line.status(&format!("transferring context: {}", super::size_text(bytes)), None);
+        line.finished();
+    }
+
     /// Looks at everything that a vertex reads from somewhere else.
     pub(super) fn inputs(
         &self,
@@ -151,11 +194,7 @@ impl Solver<'_> {
         let name = pattern.as_ref().map_or_else(|| path.clone(), |p| format!("{path}/./{p}"));
         let name = if name.is_empty() { ".".to_owned() } else { name };
         let memo = match &tree {
-            Tree::Node(source) => {
-                let content = self.output(*source)?.content;
-                let texts: Vec<String> = exclude.texts().collect();
-                Some(digest_of(&format!("memo/1\0{content:?}\0{item:?}\0{texts:?}")))
-            }
+            Tree::Node(source) => Some(self.memo_key(*source, item, exclude)?),
             _ => None,
         };
         if let Some(memo) = &memo
@@ -175,6 +214,27 @@ impl Solver<'_> {
         Ok(())
     }
 
+    /// The key under which the digest of a path of a finished step is remembered.
+    fn memo_key(&self, source: Node, item: &CopyItem, exclude: &Patterns) -> Result<Digest> {
+        let content = self.output(source)?.content;
+        let texts: Vec<String> = exclude.texts().collect();
+        Ok(digest_of(&format!("memo/1\0{content:?}\0{item:?}\0{texts:?}")))
+    }
+
+    /// Whether the digest of a path of a finished step is remembered.
+    pub(super) fn has_memo(
+        &self,
+        node: Node,
+        from: &CopyFrom,
+        item: &CopyItem,
+        exclude: &[String],
+    ) -> Result<bool> {
+        let (CopyFrom::Vertex(id), CopyItem::Path { .. }) = (from, item) else { return Ok(true) };
+        let Ok(exclude) = Patterns::new(exclude) else { return Ok(false) };
+        let key = self.memo_key(Node { graph: node.graph, vertex: *id }, item, &exclude)?;
+        Ok(self.cache.memo(&key)?.is_some())
+    }
+
     /// Selects and hashes.
     fn look(
         &self,
@@ -190,26 +250,21 @@ impl Solver<'_> {
             let ignore = folder.map(|f| &f.ignore);
             let found = self.found(vertex, root, item, ignore, exclude, name)?;
             let how = folder.map_or(Hashing::Image, |f| Hashing::Context(&f.stats));
-            let line = folder.and_then(|_| self.context_line());
             let mut hasher = Hasher::new(Algorithm::Sha256);
+            let mut marks = Vec::new();
             for one in &found {
-                let digest = hash_match(root, one, how)
+                let hashed = hash_match(root, one, how)
                     .map_err(|e| self.io(vertex, "read", root.path(), e))?;
-                hasher.update(digest.to_string().as_bytes());
+                hasher.update(hashed.digest.to_string().as_bytes());
+                marks.push(hashed.marks);
             }
-            if let (Some(line), Some(folder)) = (line, folder) {
-                line.status(
-                    &format!(
-                        "transferring context: {}",
-                        super::size_text(folder.stats.bytes_read())
-                    ),
-                    None,
-                );
-                line.finished();
+            let digest = hasher.finish();
+            if folder.is_some() {
+                self.cache.put_listing(&digest, || listing(&found, &marks))?;
             }
             // What a mounted tree shows is looked up again when it is copied: nothing of it may stay open.
             let found = if matches!(tree, Tree::Node(_)) { Vec::new() } else { found };
-            Ok((hasher.finish(), found))
+            Ok((digest, found))
         });
         if let Some(bench) = bench {
             bench.back_to(depth)?;

@@ -1,6 +1,6 @@
 //! The solver: vertices in dependency order on a few threads, each from the cache or carried out.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use store::{Diff, DiffOptions, LayerId, Lease, Snapshotter, Store};
 use super::Ports;
 use super::bench::Bench;
 use super::lines::{Line, Lines};
-use super::sources::Inputs;
+use super::sources::{Inputs, reads_folders_only};
 use crate::cache::session::Session;
 use crate::cache::{CacheIndex, DiffRecord, Record, compression_name};
 use crate::context::Folders;
@@ -67,7 +67,9 @@ struct State {
     unpacking: HashSet<Node>,
     error: Option<Error>,
     counts: Vec<StepCount>,
-    context_shown: bool,
+    context: Context,
+    /// What steps read from local folders, looked at ahead.
+    ahead: HashMap<Node, Inputs>,
 }
 
 #[derive(Default)]
@@ -77,7 +79,17 @@ struct Progressed {
     diff: Option<Diff>,
 }
 
+/// How far looking at the build context is.
+#[derive(Default, PartialEq)]
+enum Context {
+    #[default]
+    Todo,
+    Busy,
+    Done,
+}
+
 enum Job {
+    Context,
     Step(Node),
     Diff(Node),
     Wait,
@@ -101,9 +113,12 @@ impl<'s> Solver<'s> {
             .iter()
             .map(|g| g.vertices.iter().map(|_| Progressed::default()).collect())
             .collect();
-        let open = graphs.iter().map(|g| g.vertices.len()).sum();
+        let reads_context = graphs.iter().flat_map(|g| &g.vertices).any(reads_folders_only);
+        let steps: usize = graphs.iter().map(|g| g.vertices.len()).sum();
+        let open = steps + usize::from(reads_context);
+        let context = if reads_context { Context::Todo } else { Context::Done };
         let counts = vec![StepCount::default(); graphs.len()];
-        let state = Mutex::new(State { nodes, open, counts, ..State::default() });
+        let state = Mutex::new(State { nodes, open, counts, context, ..State::default() });
         Solver {
             store,
             snapshots,
@@ -144,6 +159,11 @@ impl<'s> Solver<'s> {
             let done = match job {
                 Job::End => break,
                 Job::Wait => continue,
+                Job::Context => {
+                    self.load_context();
+                    self.state().context = Context::Done;
+                    Ok(())
+                }
                 Job::Step(node) => {
                     self.step(node, &mut bench).map(|output| self.finished(node, output))
                 }
@@ -179,8 +199,15 @@ impl<'s> Solver<'s> {
             self.wake.notify_all();
             return Job::End;
         }
+        if state.context == Context::Todo {
+            state.context = Context::Busy;
+            return Job::Context;
+        }
         for (graph, plan) in self.graphs.iter().enumerate() {
             for vertex in &plan.vertices {
+                if state.context == Context::Busy && reads_folders_only(vertex) {
+                    continue;
+                }
                 let there = |id: &VertexId| state.nodes[graph][id.0].output.is_some();
                 if !state.nodes[graph][vertex.id.0].taken && vertex.inputs().iter().all(there) {
                     state.nodes[graph][vertex.id.0].taken = true;
@@ -225,10 +252,13 @@ impl<'s> Solver<'s> {
         })
     }
 
-    /// The line of the build context, for the first step that looks at it.
-    pub(super) fn context_line(&self) -> Option<Line<'s>> {
-        let shown = std::mem::replace(&mut self.state().context_shown, true);
-        (!shown).then(|| self.lines.start("[internal] load build context"))
+    pub(super) fn keep_inputs(&self, node: Node, inputs: Inputs) {
+        self.state().ahead.insert(node, inputs);
+    }
+
+    /// Notes an output that is known without work.
+    pub(super) fn settle(&self, node: Node, output: Output) {
+        self.state().nodes[node.graph][node.vertex.0].output = Some(output);
     }
 
     pub(super) fn output(&self, node: Node) -> Result<Output> {
@@ -277,13 +307,14 @@ impl<'s> Solver<'s> {
                 step: None,
             });
         }
-        let mut inputs = self.inputs(node, vertex, bench)?;
+        let ahead = self.state().ahead.remove(&node);
+        let mut inputs = ahead.map_or_else(|| self.inputs(node, vertex, bench), Ok)?;
         let parent =
             vertex.parent.map(|id| self.output(Node { vertex: id, ..node })).transpose()?;
         let keyed = self.keyed(node, vertex, parent.as_ref(), &inputs)?;
         let _claim = self.claim(&keyed.key);
         let found = if vertex.ignore_cache { None } else { self.lookup(&keyed.key)? };
-        self.remember_parts(vertex, &keyed)?;
+        self.remember(node, vertex, &keyed, found.is_none())?;
         if let Some(record) = found {
             line.cached();
             self.state().counts[node.graph].cached += 1;
@@ -310,10 +341,6 @@ impl<'s> Solver<'s> {
         };
         key::key_of(vertex, &key_inputs)
             .ok_or_else(|| self.refuse(vertex, "an image has no key".to_owned()))
-    }
-
-    fn remember_parts(&self, vertex: &Vertex, keyed: &Keyed) -> Result<()> {
-        self.cache.put_last(&super::identity_of(vertex, self.request), &keyed.parts)
     }
 
     /// The record of a key, if its layer is still there.

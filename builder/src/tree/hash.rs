@@ -23,13 +23,23 @@ pub(crate) enum Hashing<'a> {
     Image,
 }
 
+/// What one match of a source path hashes to.
+#[derive(Debug)]
+pub(crate) struct Hashed {
+    /// The digest of everything.
+    pub(crate) digest: Digest,
+    /// One short mark per entry (one for a file), to tell later which of them changed.
+    pub(crate) marks: Vec<u64>,
+}
+
 /// The digest of one match of a source path.
-pub(crate) fn hash_match(root: &Root, found: &Match, how: Hashing<'_>) -> io::Result<Digest> {
+pub(crate) fn hash_match(root: &Root, found: &Match, how: Hashing<'_>) -> io::Result<Hashed> {
+    let mut marks = Vec::new();
     let mut hasher = Hasher::new(Algorithm::Sha256);
     if found.meta.kind == Kind::Folder {
         // The name of a folder does not matter, its content is copied; its own mode neither.
         hasher.update(if found.parents { b"parents\0" } else { b"folder\0" });
-        hash_entries(&mut hasher, root, found, how)?;
+        marks = hash_entries(&mut hasher, root, found, how)?;
     } else {
         hasher.update(found.name.as_bytes());
         let content = if found.meta.kind == Kind::File {
@@ -37,9 +47,9 @@ pub(crate) fn hash_match(root: &Root, found: &Match, how: Hashing<'_>) -> io::Re
         } else {
             None
         };
-        header(&mut hasher, b"", &found.meta, how, content.as_ref(), b"");
+        marks.push(header(&mut hasher, b"", &found.meta, how, content.as_ref(), b""));
     }
-    Ok(hasher.finish())
+    Ok(Hashed { digest: hasher.finish(), marks })
 }
 
 /// The digest of a whole folder: what a RUN step wrote.
@@ -60,7 +70,8 @@ fn hash_entries(
     root: &Root,
     found: &Match,
     how: Hashing<'_>,
-) -> io::Result<()> {
+) -> io::Result<Vec<u64>> {
+    let mut marks = Vec::with_capacity(found.entries.len());
     for entry in &found.entries {
         let (mut link, mut digest) = (Vec::new(), None);
         match entry.meta.kind {
@@ -81,11 +92,19 @@ fn hash_entries(
             }
             _ => {}
         }
-        header(hasher, entry.path.as_os_str().as_bytes(), &entry.meta, how, digest.as_ref(), &link);
+        marks.push(header(
+            hasher,
+            entry.path.as_os_str().as_bytes(),
+            &entry.meta,
+            how,
+            digest.as_ref(),
+            &link,
+        ));
     }
-    Ok(())
+    Ok(marks)
 }
 
+/// Adds one entry; returns a mark that tells it from any other state of the same path.
 fn header(
     hasher: &mut Hasher,
     path: &[u8],
@@ -93,19 +112,24 @@ fn header(
     how: Hashing<'_>,
     content: Option<&Digest>,
     link: &[u8],
-) {
+) -> u64 {
     let (uid, gid) = if matches!(how, Hashing::Context(_)) { (0, 0) } else { (meta.uid, meta.gid) };
     let size = if meta.kind == Kind::File { meta.size } else { 0 };
     let device =
         if matches!(meta.kind, Kind::CharDevice | Kind::BlockDevice) { meta.rdev } else { 0 };
     hasher.update(&(path.len() as u64).to_le_bytes());
     hasher.update(path);
-    let text =
-        format!("{:?} {:o} {uid} {gid} {size} {device} {} ", meta.kind, meta.mode, link.len());
-    hasher.update(text.as_bytes());
-    hasher.update(link);
-    hasher.update(content.map_or_else(String::new, ToString::to_string).as_bytes());
+    let mut text =
+        format!("{:?} {:o} {uid} {gid} {size} {device} {} ", meta.kind, meta.mode, link.len())
+            .into_bytes();
+    text.extend(link);
+    text.extend(content.map_or_else(String::new, ToString::to_string).as_bytes());
+    hasher.update(&text);
     hasher.update(b"\0");
+    // FNV-1a: only told apart by people, never a key.
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |mark, byte| {
+        (mark ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The digest of a file's content and extended attributes, from the stat cache where possible.
