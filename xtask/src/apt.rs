@@ -60,6 +60,12 @@ pub const PEERS: &[Package] = &[
     Package { name: "docker.io", program: "dockerd", reason: "peer: BuildKit and docker run" },
     Package { name: "podman", program: "podman", reason: "peer: podman run" },
     Package { name: "crun", program: "crun", reason: "peer: the floor of container start" },
+    Package {
+        name: "time",
+        program: "/usr/bin/time",
+        reason: "the largest resident set of a command",
+    },
+    Package { name: "umoci", program: "umoci", reason: "peer: unpacks what skopeo pulled" },
     Package { name: "runc", program: "runc", reason: "peer: the runtime below docker" },
 ];
 

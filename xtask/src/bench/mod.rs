@@ -17,6 +17,7 @@ mod disk;
 mod peers;
 mod report;
 mod run;
+mod transfer;
 
 /// Measures one area and writes its section of `docs/benchmarks.md`.
 pub fn main(root: &Path, args: &[String]) -> Result<()> {
@@ -26,9 +27,9 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
         Some(Ok(rounds)) if rounds > 0 => Some(rounds),
         Some(_) => return Err(Failure::new("the number of rounds is a positive number")),
     };
-    if !matches!(area, "build" | "run") {
+    if !matches!(area, "build" | "run" | "transfer") {
         return Err(Failure::new(format!(
-            "no area '{area}'; usage: cargo xtask bench build|run [ROUNDS]"
+            "no area '{area}'; usage: cargo xtask bench build|run|transfer [ROUNDS]"
         )));
     }
     if !shell::is_root() {
@@ -42,6 +43,7 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
     let disk = disk::Disk::new(root)?;
     let section = match area {
         "build" => build::measure(root, &wherry, disk.path(), rounds.unwrap_or(5))?,
+        "transfer" => transfer::measure(root, &wherry, disk.path(), rounds.unwrap_or(3))?,
         _ => run::measure(root, &wherry, disk.path(), rounds.unwrap_or(20))?,
     };
     println!("\n{section}");
