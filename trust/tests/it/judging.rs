@@ -112,7 +112,7 @@ fn a_signed_tag_proves_the_descriptor_that_was_signed() {
     );
 }
 
-/// Covers: TRU-33, TRU-69, TRU-63
+/// Covers: TRU-33, TRU-63
 #[test]
 fn every_attack_on_a_signed_image_is_denied_with_its_reason() {
     let mut publisher = Publisher::new();
