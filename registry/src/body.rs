@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::fault::{Code, Fault};
 use crate::limits::{READ_BUFFERS_KEPT, READ_CHUNK_BYTES};
+use crate::sendfile::{Lane, PROMISE_BYTES_MAX};
 
 /// A request body that must make progress.
 pub(crate) struct Incoming {
@@ -99,22 +100,54 @@ impl Drop for Buffer {
     }
 }
 
-/// A part of a file as a response body. What the page cache has is read at once; what it has not
-/// is read on a thread that may block.
+/// A part of a file as a response body. What the page cache has is sent by the kernel where the
+/// connection has a lane for it, else read at once; what it has not is read on a thread that
+/// may block.
 pub(crate) struct FileBody {
     file: Arc<File>,
     position: u64,
     end: u64,
     pool: Arc<BufferPool>,
+    lane: Option<Lane>,
     reading: Option<JoinHandle<io::Result<Buffer>>>,
 }
 
 impl FileBody {
     /// Bytes `position..end` of `file`.
-    pub(crate) fn new(file: File, position: u64, end: u64, pool: Arc<BufferPool>) -> Self {
+    pub(crate) fn new(
+        file: File,
+        position: u64,
+        end: u64,
+        pool: Arc<BufferPool>,
+        lane: Option<Lane>,
+    ) -> Self {
         // Advice only: a file system without it still serves the bytes.
         let _ = rustix::fs::fadvise(&file, position, None, rustix::fs::Advice::Sequential);
-        Self { file: Arc::new(file), position, end, pool, reading: None }
+        Self { file: Arc::new(file), position, end, pool, lane, reading: None }
+    }
+
+    /// Promises the next part to the connection's lane, if the page cache has it.
+    fn promise(&mut self) -> Option<Frame<Bytes>> {
+        let lane = self.lane.as_ref()?;
+        let want = (self.end - self.position).min(PROMISE_BYTES_MAX as u64) as usize;
+        if want < READ_CHUNK_BYTES || !self.is_cached(want) {
+            return None;
+        }
+        let stand_in = lane.promise(&self.file, self.position, want);
+        self.position += want as u64;
+        Some(Frame::data(stand_in))
+    }
+
+    /// Looks at one byte of every chunk: the kernel reads ahead in larger steps than that.
+    fn is_cached(&self, want: usize) -> bool {
+        let mut byte = [0];
+        (0..want).step_by(READ_CHUNK_BYTES).chain([want - 1]).all(|at| {
+            let mut slices = [IoSliceMut::new(&mut byte)];
+            let position = self.position + at as u64;
+            let read =
+                rustix::io::preadv2(&*self.file, &mut slices, position, ReadWriteFlags::NOWAIT);
+            read == Ok(1)
+        })
     }
 
     fn read_cached(&self, buffer: &mut Buffer, want: usize) -> io::Result<bool> {
@@ -162,6 +195,9 @@ impl HttpBody for FileBody {
             let left = self.end - self.position;
             if left == 0 {
                 return Poll::Ready(None);
+            }
+            if let Some(frame) = self.promise() {
+                return Poll::Ready(Some(Ok(frame)));
             }
             let want = left.min(READ_CHUNK_BYTES as u64) as usize;
             let mut buffer = self.pool.take();
@@ -263,7 +299,8 @@ mod tests {
         let ends = [0, 1, READ_CHUNK_BYTES, READ_CHUNK_BYTES + 1, bytes.len()];
         for (from, to) in ends.iter().flat_map(|a| ends.iter().map(move |b| (*a, *b))) {
             if from <= to {
-                let body = FileBody::new(file_of(&bytes), from as u64, to as u64, pool.clone());
+                let body =
+                    FileBody::new(file_of(&bytes), from as u64, to as u64, pool.clone(), None);
                 assert_eq!(collect(body).await.expect("read"), bytes[from..to], "{from}..{to}");
             }
         }
@@ -272,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_lost_bytes_is_an_error_and_not_a_short_answer() {
-        let body = FileBody::new(file_of(b"abc"), 0, 10, Arc::default());
+        let body = FileBody::new(file_of(b"abc"), 0, 10, Arc::default(), None);
         assert_eq!(collect(body).await.expect_err("short").kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -31,6 +31,7 @@ use crate::name::RepositoryName;
 use crate::pull_through::PullThrough;
 use crate::repository::Repositories;
 use crate::route::{Route, query_pairs};
+use crate::sendfile::Lane;
 use crate::uploads::Uploads;
 
 pub(crate) mod blobs;
@@ -120,12 +121,14 @@ impl App {
 }
 
 /// Where a request came from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// The client's address.
     pub(crate) addr: SocketAddr,
     /// `http` or `https`.
     pub(crate) scheme: &'static str,
+    /// Where blobs may go to the socket without a copy.
+    pub(crate) lane: Option<Lane>,
 }
 
 /// One request on its way.
@@ -134,6 +137,7 @@ pub(crate) struct Call {
     pub(crate) head: Parts,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) identity: Identity,
+    pub(crate) lane: Option<Lane>,
     // Never locked: only what is Sync can be shared while a handler waits.
     body: Mutex<Option<Incoming>>,
 }
@@ -201,7 +205,7 @@ pub(crate) async fn serve(app: Arc<App>, request: Request<Body>, peer: Peer) -> 
     let started = Moment::now();
     let running = app.metrics.running.enter();
     let (head, body) = request.into_parts();
-    let mut entry = Entry::of(&head, peer);
+    let mut entry = Entry::of(&head, &peer);
     let route = Route::parse(head.uri.path());
     let (label, method) = (route.as_ref().map_or("unknown", Route::label), head.method.clone());
     let answered = match route {
@@ -249,7 +253,7 @@ async fn answer(
     app.gate.admit(&head, peer.scheme, &identity, &needs)?;
     let query = query_pairs(head.uri.query());
     let body = Mutex::new(Some(Incoming::new(body, app.limits.idle())));
-    let mut call = Call { app: app.clone(), head, query, identity, body };
+    let mut call = Call { app: app.clone(), head, query, identity, lane: peer.lane, body };
     let changes = !matches!(call.head.method, Method::GET | Method::HEAD);
     let answered = if changes && app.read_only.load(Ordering::Relaxed) {
         Err(Fault::disabled("changing content"))

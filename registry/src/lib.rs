@@ -33,6 +33,7 @@ mod pull_through;
 mod range;
 mod repository;
 mod route;
+mod sendfile;
 mod server;
 mod tls;
 mod uploads;

@@ -65,7 +65,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// The entry of a request.
-    pub(crate) fn of(head: &Parts, peer: Peer) -> Self {
+    pub(crate) fn of(head: &Parts, peer: &Peer) -> Self {
         Self {
             peer: peer.addr,
             user: None,

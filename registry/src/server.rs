@@ -26,6 +26,7 @@ use crate::limits;
 use crate::log::AccessLog;
 use crate::patience::Patience;
 use crate::pull_through::PullThrough;
+use crate::sendfile::{Lane, SendfileStream};
 use crate::tls::Tls;
 use crate::upstream::Upstream;
 
@@ -346,19 +347,21 @@ impl Acceptor {
         // Without it small answers wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(tls) = self.tls.as_ref().map(|tls| tls.acceptor()) else {
-            return self.http1(stream, peer, watcher).await;
+            let lane = Lane::default();
+            let stream = SendfileStream::new(stream, lane.clone());
+            return self.http1(stream, self.peer(peer, Some(lane)), watcher).await;
         };
         match tokio::time::timeout(self.config.limits.head(), tls.accept(stream)).await {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(stream, peer, watcher).await;
+                self.http2(stream, self.peer(peer, None), watcher).await;
             }
-            Ok(Ok(stream)) => self.http1(stream, peer, watcher).await,
+            Ok(Ok(stream)) => self.http1(stream, self.peer(peer, None), watcher).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
         }
     }
 
-    async fn http1<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
+    async fn http1<S>(&self, stream: S, peer: Peer, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -368,13 +371,13 @@ impl Acceptor {
             .header_read_timeout(self.config.limits.head())
             .max_headers(limits::HEADERS_MAX)
             .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
-            .serve_connection(io, self.service(peer));
+            .serve_connection(io, self.service(peer.clone()));
         if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%peer, %error, "a connection broke");
+            tracing::debug!(peer = %peer.addr, %error, "a connection broke");
         }
     }
 
-    async fn http2<S>(&self, stream: S, peer: SocketAddr, watcher: Watcher)
+    async fn http2<S>(&self, stream: S, peer: Peer, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -385,14 +388,17 @@ impl Acceptor {
             .keep_alive_timeout(self.config.limits.head())
             .max_header_list_size(limits::HEAD_BYTES_MAX as u32)
             .max_concurrent_streams(128)
-            .serve_connection(io, self.service(peer));
+            .serve_connection(io, self.service(peer.clone()));
         if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%peer, %error, "a connection broke");
+            tracing::debug!(peer = %peer.addr, %error, "a connection broke");
         }
     }
 
-    fn service(&self, peer: SocketAddr) -> TowerToHyperService<Router> {
-        let peer = Peer { addr: peer, scheme: self.scheme };
+    fn peer(&self, addr: SocketAddr, lane: Option<Lane>) -> Peer {
+        Peer { addr, scheme: self.scheme, lane }
+    }
+
+    fn service(&self, peer: Peer) -> TowerToHyperService<Router> {
         let answer =
             move |State(app): State<Arc<App>>, request: Request<Body>| serve(app, request, peer);
         TowerToHyperService::new(Router::new().fallback(answer).with_state(self.app.clone()))

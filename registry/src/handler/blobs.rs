@@ -85,7 +85,7 @@ pub(crate) fn respond(
     let body = if call.is_head() {
         Body::empty()
     } else {
-        Body::new(FileBody::new(file, first, end, call.app.pool.clone()))
+        Body::new(FileBody::new(file, first, end, call.app.pool.clone(), call.lane.clone()))
     };
     let mut response = described(Response::new(body), digest);
     *response.status_mut() = status;
