@@ -1,6 +1,8 @@
 //! A repository for threads: [`oci::Source`] and [`oci::Sink`] over a runtime's handle.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use oci::{Descriptor, Digest, Sink, Source, TransferError, TransferErrorKind};
@@ -8,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::content::{PipedContent, pump_reader};
-use crate::copy::{Attached, closure};
+use crate::copy::{Attached, ClosureSink, ClosureSource, closure};
 use crate::error::RegistryError;
 use crate::limits::{CHANNEL_DEPTH, MANIFEST_BYTES_MAX};
 use crate::progress::TransferEvent;
@@ -21,12 +23,13 @@ pub struct BlockingRepository {
     repository: Repository,
     handle: Handle,
     mount_from: Vec<oci::Repository>,
+    tags: Option<Arc<BTreeSet<String>>>,
 }
 
 impl BlockingRepository {
     /// The repository over this runtime.
     pub fn new(repository: Repository, handle: Handle) -> Self {
-        Self { repository, handle, mount_from: Vec::new() }
+        Self { repository, handle, mount_from: Vec::new(), tags: None }
     }
 
     /// The same, mounting blobs from these repositories of the same registry where it can.
@@ -64,9 +67,15 @@ impl BlockingRepository {
         Ok(found.descriptors)
     }
 
-    /// All that is attached to these manifests, directly or not.
-    pub fn closure(&self, manifests: &[Digest]) -> Result<Vec<Attached>, RegistryError> {
-        self.handle.block_on(closure(&self.repository, manifests))
+    /// The same, with the repository's tags known, so that no list is asked for.
+    pub fn with_known_tags(mut self, tags: BTreeSet<String>) -> Self {
+        self.tags = Some(Arc::new(tags));
+        self
+    }
+
+    /// All tags.
+    pub fn tags(&self) -> Result<Vec<String>, RegistryError> {
+        self.handle.block_on(self.repository.tags())
     }
 
     /// Deletes a tag.
@@ -211,6 +220,30 @@ impl Sink for BlockingRepository {
         })?;
         let selector = Selector::Digest(descriptor.digest().clone());
         Ok(self.put_manifest(&selector, descriptor, bytes.into())?)
+    }
+}
+
+impl ClosureSource for BlockingRepository {
+    fn closure(&self, manifests: &[Digest]) -> Result<Vec<Attached>, TransferError> {
+        let tags = match &self.tags {
+            Some(tags) => tags.clone(),
+            None => Arc::new(self.tags()?.into_iter().collect()),
+        };
+        Ok(self.handle.block_on(closure(&self.repository, manifests, &tags))?)
+    }
+}
+
+impl ClosureSink for BlockingRepository {
+    fn attach(&self, one: &Attached) -> Result<(), TransferError> {
+        match &one.tag {
+            Some(tag) => Ok(self.tag(&one.descriptor, tag)?),
+            // It names its subject itself, and writing it told the registry.
+            None => Ok(()),
+        }
+    }
+
+    fn listed(&self, subject: &Digest) -> Result<Vec<Digest>, TransferError> {
+        Ok(self.referrers(subject)?.iter().map(|one| one.digest().clone()).collect())
     }
 }
 

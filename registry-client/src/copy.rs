@@ -13,16 +13,20 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use oci::{Descriptor, Sink, Source, TransferError, TransferErrorKind};
+use oci::{Descriptor, Platform, Sink, Source, TransferError, TransferErrorKind};
 
-pub use closure::{Attached, ClosureReport, closure, copy_with_closure};
+pub(crate) use closure::attached_tags;
+pub use closure::{
+    Attached, ClosureReport, ClosureSink, ClosureSource, closure, copy_with_closure,
+};
 pub use graph::{Graph, Node, select_platform};
 pub use plan::{Action, CopyPlan, Foreign, Step};
 
 /// What having a manifest says about a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It has all that the manifest names too: registries refuse manifests otherwise.
+    /// It has all blobs that a manifest names: registries refuse manifests otherwise. An index says
+    /// nothing of its manifests, because there are indexes with gaps.
     ManifestImpliesContent,
     /// Nothing: everything is asked for.
     AskForEach,
@@ -37,13 +41,22 @@ pub struct CopyOptions {
     pub presence: Presence,
     /// What is done with non-distributable layers.
     pub foreign: Foreign,
+    /// Only these platforms of an index; all where none is named. The index itself is copied as it
+    /// is, so that its digest and signatures hold; registries may refuse one with gaps (DST-44).
+    pub platforms: Vec<Platform>,
     /// Tries of one blob where the other side is not available; each opens the source anew.
     pub tries_max: u32,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
-        Self { parallel: 4, presence: Presence::AskForEach, foreign: Foreign::Copy, tries_max: 3 }
+        Self {
+            parallel: 4,
+            presence: Presence::AskForEach,
+            foreign: Foreign::Copy,
+            platforms: Vec::new(),
+            tries_max: 3,
+        }
     }
 }
 
@@ -97,14 +110,21 @@ pub fn prepare(
     options: &CopyOptions,
 ) -> Result<CopyPlan, TransferError> {
     let whole = |descriptor: &Descriptor| match options.presence {
-        Presence::ManifestImpliesContent => sink.has(descriptor),
-        Presence::AskForEach => Ok(false),
+        Presence::ManifestImpliesContent if descriptor.media_type().is_manifest() => {
+            sink.has(descriptor)
+        }
+        _ => Ok(false),
     };
-    let graph = Graph::read(source, root, &whole)?;
+    let graph = Graph::read(source, root, &options.platforms, &whole)?;
     let blobs = graph.nodes().iter().filter(|node| !node.is_known_present()).collect::<Vec<_>>();
     let answers = in_parallel(options.parallel, &blobs, |node| match node.bytes() {
-        // A document that is not known to be there was asked for already.
-        Some(_) if options.presence == Presence::ManifestImpliesContent => Ok(false),
+        // A manifest that is not known to be there was asked for already.
+        Some(_)
+            if options.presence == Presence::ManifestImpliesContent
+                && node.descriptor().media_type().is_manifest() =>
+        {
+            Ok(false)
+        }
         _ if plan::is_left_out(node.descriptor(), options.foreign) => Ok(false),
         _ => sink.has(node.descriptor()),
     })?;

@@ -163,6 +163,12 @@ pub enum Problem {
          from Docker in 2025; pull it with an old tool and push it again as schema 2 or OCI"
     )]
     Schema1,
+    /// The index has nothing for a platform.
+    #[error("no matching manifest for {wanted} in the index")]
+    NoPlatform {
+        /// The platform.
+        wanted: String,
+    },
     /// The reference names nothing that can be asked for.
     #[error("{reason}")]
     BadRequest {
@@ -508,6 +514,7 @@ impl Problem {
             | Self::Protocol { .. }
             | Self::MediaTypeMismatch { .. }
             | Self::Schema1
+            | Self::NoPlatform { .. }
             | Self::BadRequest { .. }
             | Self::Content(_)
             | Self::Setting { .. } => false,
@@ -524,6 +531,7 @@ impl Problem {
             | Self::TooLarge { .. }
             | Self::MediaTypeMismatch { .. }
             | Self::Schema1 => TransferErrorKind::Corrupt,
+            Self::NoPlatform { .. } => TransferErrorKind::NotFound,
             Self::Transfer(error) => error.kind(),
             Self::Content(error) => kind_of_content(error),
             problem if problem.is_temporary() => TransferErrorKind::Unavailable,

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use oci::{Descriptor, Digest, Source, TransferError, TransferErrorKind};
+use oci::{Descriptor, Digest, Sink, Source, TransferError, TransferErrorKind};
 
 use super::{CopyOptions, CopyReport, Graph, copy};
-use crate::blocking::BlockingRepository;
 use crate::error::{Act, Problem, RegistryError};
 use crate::limits::REFERRERS_MAX;
 use crate::repository::{ReferrersFilter, Repository, Selector};
@@ -34,18 +33,34 @@ pub struct ClosureReport {
     pub attached: Vec<Attached>,
 }
 
+/// A source that knows what is attached to its manifests.
+pub trait ClosureSource: Source {
+    /// All that is attached to these manifests, and to what is attached to them, and so on. Every
+    /// subject comes before what refers to it.
+    fn closure(&self, manifests: &[Digest]) -> Result<Vec<Attached>, TransferError>;
+}
+
+/// A sink that keeps what is attached to its manifests.
+pub trait ClosureSink: Sink {
+    /// Makes content that was accepted findable as what it is attached by.
+    fn attach(&self, one: &Attached) -> Result<(), TransferError>;
+
+    /// What the sink lists as referring to a manifest.
+    fn listed(&self, subject: &Digest) -> Result<Vec<Digest>, TransferError>;
+}
+
 /// Finds all that is attached to these manifests, and to what is attached to them, and so on.
-/// Every subject comes before what refers to it; circles end.
+/// Every subject comes before what refers to it; circles end. `tags` are the repository's.
 pub async fn closure(
     repository: &Repository,
     manifests: &[Digest],
+    tags: &BTreeSet<String>,
 ) -> Result<Vec<Attached>, RegistryError> {
-    let tags = repository.tags().await?.into_iter().collect::<BTreeSet<_>>();
     let mut waiting = manifests.iter().cloned().collect::<VecDeque<_>>();
     let mut followed = manifests.iter().cloned().collect::<BTreeSet<_>>();
     let mut found: Vec<Attached> = Vec::new();
     while let Some(subject) = waiting.pop_front() {
-        for one in attached_to(repository, &subject, &tags).await? {
+        for one in attached_to(repository, &subject, tags).await? {
             if followed.insert(one.descriptor.digest().clone()) {
                 waiting.push_back(one.descriptor.digest().clone());
             }
@@ -83,7 +98,7 @@ async fn attached_to(
     Ok(all)
 }
 
-fn attached_tags(subject: &Digest) -> impl Iterator<Item = String> + '_ {
+pub(crate) fn attached_tags(subject: &Digest) -> impl Iterator<Item = String> + '_ {
     let base = format!("{}-{}", subject.algorithm(), subject.hex());
     ATTACHED_SUFFIXES.iter().map(move |suffix| format!("{base}{suffix}"))
 }
@@ -91,12 +106,12 @@ fn attached_tags(subject: &Digest) -> impl Iterator<Item = String> + '_ {
 /// Copies an image and all that is attached to it or to its platforms' manifests, or fails with
 /// the names of what is missing. Nothing is tagged here but what is attached by tags.
 pub fn copy_with_closure(
-    source: &BlockingRepository,
-    target: &BlockingRepository,
+    source: &dyn ClosureSource,
+    target: &dyn ClosureSink,
     root: &Descriptor,
     options: &CopyOptions,
 ) -> Result<ClosureReport, TransferError> {
-    let manifests = manifests_of(source, root)?;
+    let manifests = manifests_of(source, root, options)?;
     let attached = source.closure(&manifests)?;
     let mut missing = Vec::new();
     let image = copy(source, target, root, options)?;
@@ -115,35 +130,37 @@ pub fn copy_with_closure(
 }
 
 /// The manifests of an image: its own and those of its platforms.
-fn manifests_of(source: &dyn Source, root: &Descriptor) -> Result<Vec<Digest>, TransferError> {
-    let graph = Graph::read(source, root, &|_| Ok(false))?;
+fn manifests_of(
+    source: &dyn Source,
+    root: &Descriptor,
+    options: &CopyOptions,
+) -> Result<Vec<Digest>, TransferError> {
+    let graph = Graph::read(source, root, &options.platforms, &|_| Ok(false))?;
     let documents = graph.nodes().iter().filter(|node| node.bytes().is_some());
     Ok(documents.map(|node| node.descriptor().digest().clone()).collect())
 }
 
 fn copy_one(
-    source: &BlockingRepository,
-    target: &BlockingRepository,
+    source: &dyn ClosureSource,
+    target: &dyn ClosureSink,
     one: &Attached,
     options: &CopyOptions,
 ) -> Result<(), TransferError> {
+    // What is attached is no image: a choice of platforms says nothing about it.
+    let options = &CopyOptions { platforms: Vec::new(), ..options.clone() };
     copy(source, target, &one.descriptor, options)?;
-    match &one.tag {
-        Some(tag) => Ok(target.tag(&one.descriptor, tag)?),
-        None => Ok(()),
-    }
+    target.attach(one)
 }
 
 /// What the target does not list: a registry may take a manifest and lose its subject.
 fn not_listed<'a>(
-    target: &BlockingRepository,
+    target: &dyn ClosureSink,
     attached: &'a [Attached],
 ) -> Result<Vec<&'a Attached>, TransferError> {
     let subjects = attached.iter().filter(|one| one.tag.is_none()).map(|one| &one.subject);
     let mut lost = Vec::new();
     for subject in subjects.collect::<BTreeSet<_>>() {
-        let listed = target.referrers(subject)?;
-        let listed = listed.iter().map(Descriptor::digest).collect::<BTreeSet<_>>();
+        let listed = target.listed(subject)?.into_iter().collect::<BTreeSet<_>>();
         let expected = attached.iter().filter(|one| one.tag.is_none() && one.subject == *subject);
         lost.extend(expected.filter(|one| !listed.contains(one.descriptor.digest())));
     }

@@ -51,15 +51,32 @@ impl Node {
     }
 }
 
+struct Reading<'a> {
+    source: &'a dyn Source,
+    platforms: &'a [Platform],
+    whole: &'a dyn Fn(&Descriptor) -> Result<bool, TransferError>,
+}
+
+impl Reading<'_> {
+    fn wants(&self, child: &Descriptor) -> bool {
+        let Some(platform) = child.platform() else { return true };
+        let wanted = |want: &Platform| platform.rank_for(want).is_some();
+        self.platforms.is_empty() || self.platforms.iter().any(wanted)
+    }
+}
+
 impl Graph {
-    /// Reads the documents behind `root`. What `whole` says the other side has is not read.
+    /// Reads the documents behind `root`, of indexes only the entries for `platforms` (all, where
+    /// none is named) and those that name no platform. What `whole` says the other side has is not read.
     pub fn read(
         source: &dyn Source,
         root: &Descriptor,
+        platforms: &[Platform],
         whole: &dyn Fn(&Descriptor) -> Result<bool, TransferError>,
     ) -> Result<Self, TransferError> {
         let mut graph = Self::default();
-        graph.add(source, root, whole, 0)?;
+        let reading = Reading { source, platforms, whole };
+        graph.add(&reading, root, 0)?;
         Ok(graph)
     }
 
@@ -70,9 +87,8 @@ impl Graph {
 
     fn add(
         &mut self,
-        source: &dyn Source,
+        reading: &Reading<'_>,
         descriptor: &Descriptor,
-        whole: &dyn Fn(&Descriptor) -> Result<bool, TransferError>,
         depth: usize,
     ) -> Result<(), TransferError> {
         if self.places.contains_key(descriptor.digest()) {
@@ -82,15 +98,15 @@ impl Graph {
             descriptor.media_type().is_manifest() || descriptor.media_type().is_index();
         let content = match is_document {
             false => Content::Blob,
-            true if whole(descriptor)? => Content::KnownPresent,
+            true if (reading.whole)(descriptor)? => Content::KnownPresent,
             true => {
                 if depth >= GRAPH_DEPTH_MAX {
                     let text = format!("an index nested deeper than {GRAPH_DEPTH_MAX}");
                     return Err(too_large(descriptor, &text));
                 }
-                let document = read_document(source, descriptor)?;
-                for child in document.children() {
-                    self.add(source, child, whole, depth + 1)?;
+                let document = read_document(reading.source, descriptor)?;
+                for child in document.children().into_iter().filter(|c| reading.wants(c)) {
+                    self.add(reading, child, depth + 1)?;
                 }
                 Content::Document(document.bytes().clone())
             }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
-use oci::{Algorithm, Descriptor, Digest, MediaType};
+use oci::{Algorithm, Descriptor, Digest, Index, MediaType, Platform, Raw};
 use serde::Deserialize;
 
 use super::{Repository, Selector};
@@ -127,6 +127,31 @@ impl Repository {
             self.put_manifest(&Selector::Tag(tag.clone()), media_type, bytes.clone()).await?;
         }
         Ok(pushed)
+    }
+
+    /// The manifest for a platform behind an index, through nested indexes; a manifest is itself.
+    pub async fn choose_platform(
+        &self,
+        root: &Descriptor,
+        platform: &Platform,
+    ) -> Result<Descriptor, RegistryError> {
+        let mut current = root.clone();
+        for _ in 0..oci::limits::INDEX_DEPTH_MAX {
+            if !current.media_type().is_index() {
+                return Ok(current);
+            }
+            let selector = Selector::Digest(current.digest().clone());
+            let wrap = |problem| self.manifest_error(Act::Resolve, &selector, problem);
+            let fetched = self.get(&selector).await.map_err(wrap)?;
+            let index = Raw::<Index>::parse(&fetched.bytes[..])
+                .map_err(|error| wrap(Problem::Protocol { reason: error.to_string() }))?;
+            current = match index.choose(platform) {
+                Some(chosen) => chosen.clone(),
+                None => return Err(wrap(Problem::NoPlatform { wanted: platform.to_string() })),
+            };
+        }
+        let problem = Problem::Protocol { reason: "its indexes are nested too deep".to_owned() };
+        Err(self.manifest_error(Act::Resolve, &Selector::Digest(root.digest().clone()), problem))
     }
 
     async fn head(&self, selector: &Selector) -> Result<Option<Descriptor>, Problem> {

@@ -1,6 +1,6 @@
 //! What a sync has to do, as data that prints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use oci::{Descriptor, Digest};
@@ -24,6 +24,8 @@ pub struct Observed {
     pub target: BTreeMap<String, Descriptor>,
     /// Tags of the target that the rules would want and the source does not have.
     pub vanished: Vec<String>,
+    /// Tags of `source` whose image is at the target, but not all that is attached to it.
+    pub unattached: BTreeSet<String>,
     /// Requests that were made to find out.
     pub requests: Requests,
 }
@@ -58,6 +60,8 @@ pub enum SyncAct {
         /// Where it points.
         from: Digest,
     },
+    /// It is there; something new is attached to it.
+    Attach(Descriptor),
     /// It is deleted at the target.
     Delete,
 }
@@ -76,6 +80,11 @@ pub fn plan(observed: &Observed, vanished: Vanished) -> SyncPlan {
     let mut unchanged = 0;
     for (tag, wanted) in &observed.source {
         let act = match observed.target.get(tag) {
+            Some(found)
+                if found.digest() == wanted.digest() && observed.unattached.contains(tag) =>
+            {
+                SyncAct::Attach(wanted.clone())
+            }
             Some(found) if found.digest() == wanted.digest() => {
                 unchanged += 1;
                 continue;
@@ -121,6 +130,7 @@ impl fmt::Display for SyncPlan {
                 SyncAct::Move { to, from } => {
                     writeln!(f, "move {tag} {} (was {from})", to.digest())?;
                 }
+                SyncAct::Attach(to) => writeln!(f, "attach {tag} {}", to.digest())?,
                 SyncAct::Delete => writeln!(f, "delete {tag}")?,
             }
         }

@@ -3,30 +3,53 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
-use oci::{Descriptor, TransferError, TransferErrorKind};
+use oci::{Descriptor, Digest, Platform, TransferError, TransferErrorKind};
 
+use super::file::WithReferrers;
 use super::plan::{Observed, Requests, SyncAct, SyncPlan};
 use super::tags::TagRules;
 use crate::blocking::BlockingRepository;
-use crate::copy::{CopyOptions, copy};
+use crate::copy::{CopyOptions, attached_tags, copy, copy_with_closure};
 use crate::error::RegistryError;
-use crate::repository::{Repository, Selector};
+use crate::repository::{ReferrersFilter, Repository, Selector};
 
 /// Questions under way at once; the client's budget narrows them further.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// How a plan is carried out.
+/// What is synced beside the tags themselves, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncOptions {
-    /// How each image is copied.
-    pub copy: CopyOptions,
+    /// Blobs of one image at a time.
+    pub blobs: usize,
     /// Images at a time.
     pub parallel: usize,
+    /// Only these platforms; all where none is named. For one platform the tag gets that
+    /// platform's manifest; for several the index as it is, with gaps.
+    pub platforms: Vec<Platform>,
+    /// Whether what is attached to an image goes along.
+    pub referrers: WithReferrers,
 }
 
 impl Default for SyncOptions {
     fn default() -> Self {
-        Self { copy: CopyOptions::into_registry(), parallel: 4 }
+        Self { blobs: 4, parallel: 4, platforms: Vec::new(), referrers: WithReferrers::Yes }
+    }
+}
+
+impl SyncOptions {
+    fn single_platform(&self) -> Option<&Platform> {
+        match &self.platforms[..] {
+            [platform] => Some(platform),
+            _ => None,
+        }
+    }
+
+    fn copy_options(&self) -> CopyOptions {
+        CopyOptions {
+            parallel: self.blobs,
+            platforms: self.platforms.clone(),
+            ..CopyOptions::into_registry()
+        }
     }
 }
 
@@ -51,39 +74,118 @@ pub struct SyncReport {
 }
 
 /// Finds out what both sides have of the wanted tags. Only asks what is needed: a list where the
-/// rules need one, then one HEAD a tag and side.
+/// rules need one, then one HEAD a tag and side; for one platform of an index its manifest; for
+/// what is attached one more look at each image that is there already.
 pub async fn observe(
     source: &Repository,
     target: &Repository,
     rules: &TagRules,
+    options: &SyncOptions,
 ) -> Result<Observed, RegistryError> {
-    let mut looks = 0;
-    let wanted = match rules.only_named() {
-        Some(named) => named.iter().cloned().collect(),
-        None => {
-            looks += 1;
-            rules.select(source.tags().await?.iter().map(String::as_str))
-        }
-    };
+    let mut requests = Requests::default();
+    let (wanted, known) = wanted_tags(source, rules, &mut requests).await?;
     let there = match target.tags().await {
-        Ok(tags) => tags,
+        Ok(tags) => tags.into_iter().collect::<BTreeSet<_>>(),
         // A repository that does not exist yet has no tags.
-        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) if error.is_not_found() => BTreeSet::new(),
         Err(error) => return Err(error),
     };
-    looks += wanted.len() as u64;
-    let at_source = heads(source, &wanted, Missing::Fails).await?;
-    let there = there.into_iter().collect::<BTreeSet<_>>();
+    requests.looks += wanted.len() as u64;
+    let mut at_source = heads(source, &wanted, Missing::Fails).await?;
+    if let Some(platform) = options.single_platform() {
+        requests.pulls += narrow(source, &mut at_source, platform).await?;
+    }
     let both = wanted.iter().filter(|tag| there.contains(*tag)).cloned().collect::<Vec<_>>();
     let at_target = heads(target, &both, Missing::Skips).await?;
     let vanished = rules.select(there.iter().map(String::as_str));
     let vanished = vanished.into_iter().filter(|tag| !at_source.contains_key(tag)).collect();
-    Ok(Observed {
-        source: at_source,
-        target: at_target,
-        vanished,
-        requests: Requests { looks, pulls: 0 },
-    })
+    let mut observed =
+        Observed { source: at_source, target: at_target, vanished, ..Observed::default() };
+    if options.referrers == WithReferrers::Yes {
+        let (found, looks) = unattached(source, target, &observed, &known, &there).await?;
+        observed.unattached = found;
+        requests.looks += looks;
+    }
+    observed.requests = requests;
+    Ok(observed)
+}
+
+/// The wanted tags, and all tags of the source where its list was read.
+async fn wanted_tags(
+    source: &Repository,
+    rules: &TagRules,
+    requests: &mut Requests,
+) -> Result<(Vec<String>, BTreeSet<String>), RegistryError> {
+    if let Some(named) = rules.only_named() {
+        return Ok((named.iter().cloned().collect(), BTreeSet::new()));
+    }
+    requests.looks += 1;
+    let known = source.tags().await?.into_iter().collect::<BTreeSet<_>>();
+    Ok((rules.select(known.iter().map(String::as_str)), known))
+}
+
+/// Replaces indexes by their manifest for a platform. Returns how many were read.
+async fn narrow(
+    source: &Repository,
+    tags: &mut BTreeMap<String, Descriptor>,
+    platform: &Platform,
+) -> Result<u64, RegistryError> {
+    let indexes = tags.iter().filter(|(_, found)| found.media_type().is_index());
+    let indexes = indexes.map(|(tag, found)| (tag.clone(), found.clone())).collect::<Vec<_>>();
+    let asked = stream::iter(indexes.clone()).map(|(tag, index)| async move {
+        let chosen = source.choose_platform(&index, platform).await;
+        (tag, chosen)
+    });
+    for (tag, chosen) in asked.buffer_unordered(LOOKS_AT_ONCE).collect::<Vec<_>>().await {
+        tags.insert(tag, chosen?);
+    }
+    Ok(indexes.len() as u64)
+}
+
+/// The tags that are equal on both sides and to which the source has more attached.
+async fn unattached(
+    source: &Repository,
+    target: &Repository,
+    observed: &Observed,
+    source_tags: &BTreeSet<String>,
+    target_tags: &BTreeSet<String>,
+) -> Result<(BTreeSet<String>, u64), RegistryError> {
+    let equal = observed.source.iter().filter(|(tag, found)| {
+        observed.target.get(*tag).is_some_and(|there| there.digest() == found.digest())
+    });
+    let equal = equal.map(|(tag, found)| (tag.clone(), found.digest().clone())).collect::<Vec<_>>();
+    let looks = equal.len() as u64;
+    let asked = stream::iter(equal).map(|(tag, digest)| async move {
+        let by_tag = attached_tags(&digest)
+            .any(|attached| source_tags.contains(&attached) && !target_tags.contains(&attached));
+        let more = match by_tag {
+            true => Ok(true),
+            false => has_more_referrers(source, target, &digest).await,
+        };
+        (tag, more)
+    });
+    let mut found = BTreeSet::new();
+    for (tag, more) in asked.buffer_unordered(LOOKS_AT_ONCE).collect::<Vec<_>>().await {
+        if more? {
+            found.insert(tag);
+        }
+    }
+    Ok((found, looks))
+}
+
+async fn has_more_referrers(
+    source: &Repository,
+    target: &Repository,
+    subject: &Digest,
+) -> Result<bool, RegistryError> {
+    let all = ReferrersFilter::default();
+    let at_source = source.referrers(subject, &all).await?.descriptors;
+    if at_source.is_empty() {
+        return Ok(false);
+    }
+    let at_target = target.referrers(subject, &all).await?.descriptors;
+    let there = at_target.iter().map(Descriptor::digest).collect::<BTreeSet<_>>();
+    Ok(at_source.iter().any(|one| !there.contains(one.digest())))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,6 +225,13 @@ pub fn carry_out(
     target: &BlockingRepository,
     options: &SyncOptions,
 ) -> SyncReport {
+    // One list for all images instead of one for each; without it each asks for itself.
+    let known = match options.referrers {
+        WithReferrers::Yes if !plan.actions().is_empty() => source.tags().ok(),
+        _ => None,
+    };
+    let knowing = known.map(|tags| source.clone().with_known_tags(tags.into_iter().collect()));
+    let source = knowing.as_ref().unwrap_or(source);
     let next = std::sync::atomic::AtomicUsize::new(0);
     let outcomes = std::sync::Mutex::new(Vec::new());
     let worker = || {
@@ -164,10 +273,11 @@ fn apply(
 ) -> Result<u64, TransferError> {
     match act {
         SyncAct::Create(to) | SyncAct::Move { to, .. } => {
-            let report = copy(source, target, to, &options.copy)?;
+            let bytes = bring(source, target, to, options)?;
             target.tag(to, tag)?;
-            Ok(report.bytes_copied())
+            Ok(bytes)
         }
+        SyncAct::Attach(to) => bring(source, target, to, options),
         SyncAct::Delete => match target.delete_tag(tag) {
             Ok(()) => Ok(0),
             // Somebody else was faster.
@@ -179,4 +289,17 @@ fn apply(
             )),
         },
     }
+}
+
+fn bring(
+    source: &BlockingRepository,
+    target: &BlockingRepository,
+    to: &Descriptor,
+    options: &SyncOptions,
+) -> Result<u64, TransferError> {
+    let copying = options.copy_options();
+    Ok(match options.referrers {
+        WithReferrers::Yes => copy_with_closure(source, target, to, &copying)?.image.bytes_copied(),
+        WithReferrers::No => copy(source, target, to, &copying)?.bytes_copied(),
+    })
 }

@@ -128,19 +128,21 @@ fn a_plan_creates_moves_and_deletes_only_when_asked() {
         source: [tag("new", "n"), tag("moved", "m2"), tag("same", "s")].into(),
         target: [tag("moved", "m1"), tag("same", "s")].into(),
         vanished: vec!["gone".to_owned()],
+        unattached: ["same".to_owned(), "moved".to_owned()].into(),
         requests: Requests { looks: 4, pulls: 0 },
     };
     let kept = plan(&observed, Vanished::Keep);
-    assert_eq!((kept.actions().len(), kept.unchanged()), (2, 1));
-    let (m1, m2, n) = (descriptor("m1"), descriptor("m2"), descriptor("n"));
+    assert_eq!((kept.actions().len(), kept.unchanged()), (3, 0));
+    let (m1, m2, n, s) = (descriptor("m1"), descriptor("m2"), descriptor("n"), descriptor("s"));
     assert_eq!(
         plan(&observed, Vanished::Delete).to_string(),
         format!(
-            "delete gone\nmove moved {} (was {})\ncreate new {}\n\
-             1 unchanged; 4 looks and at least 2 pulls at the source\n",
+            "delete gone\nmove moved {} (was {})\ncreate new {}\nattach same {}\n\
+             0 unchanged; 4 looks and at least 3 pulls at the source\n",
             m2.digest(),
             m1.digest(),
-            n.digest()
+            n.digest(),
+            s.digest()
         )
     );
 }

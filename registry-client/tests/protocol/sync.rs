@@ -4,7 +4,7 @@ use oci::{Compression, Descriptor, Index, Manifest, MediaType, Raw, TransferErro
 use registry_client::blocking::BlockingRepository;
 use registry_client::copy::{CopyOptions, copy_with_closure};
 use registry_client::sync::{
-    Requests, SyncOptions, TagPattern, TagRules, Vanished, carry_out, observe, plan,
+    Requests, SyncOptions, TagPattern, TagRules, Vanished, WithReferrers, carry_out, observe, plan,
 };
 use tokio::runtime::Runtime;
 
@@ -36,17 +36,23 @@ fn image(registry: &TestRegistry, tag: &str) -> Descriptor {
     manifest.descriptor()
 }
 
+/// Tags alone.
+fn bare() -> SyncOptions {
+    SyncOptions { referrers: WithReferrers::No, ..SyncOptions::default() }
+}
+
 fn sync(
     runtime: &Runtime,
     from: &TestRegistry,
     to: &TestRegistry,
     rules: &TagRules,
     vanished: Vanished,
+    options: &SyncOptions,
 ) -> (registry_client::sync::SyncPlan, registry_client::sync::SyncReport) {
     let (source, target) = (blocking(runtime, from), blocking(runtime, to));
-    let seen = observe(source.repository(), target.repository(), rules);
+    let seen = observe(source.repository(), target.repository(), rules, options);
     let plan = plan(&runtime.block_on(seen).expect("observes"), vanished);
-    let report = carry_out(&plan, &source, &target, &SyncOptions::default());
+    let report = carry_out(&plan, &source, &target, options);
     (plan, report)
 }
 
@@ -60,13 +66,13 @@ fn a_second_sync_only_looks_and_a_moved_tag_moves() {
         image(&from, tag);
     }
     let rules = TagRules::all().allow(TagPattern::whole("v.*").expect("valid"));
-    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep);
+    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &bare());
     assert_eq!(report.done, ["v1", "v2", "v3"]);
     assert!(to.manifest("a", "edge").is_none() && report.failed.is_empty());
     // One layer is shared, and three configs and manifests differ.
     assert_eq!(to.contents.lock().expect("lock").blobs.len(), 4);
     let gets = from.seen(&Method::GET, "/manifests/").len();
-    let (plan, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep);
+    let (plan, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &bare());
     assert!(plan.actions().is_empty() && report.done.is_empty());
     assert_eq!(plan.requests(), Requests { looks: 4, pulls: 0 });
     assert_eq!(from.seen(&Method::GET, "/manifests/").len(), gets, "no manifest was read");
@@ -74,11 +80,11 @@ fn a_second_sync_only_looks_and_a_moved_tag_moves() {
     let bytes = from.manifest("a", "v2-new").expect("there");
     from.put_manifest("a", "v2", MediaType::OciManifest.as_str(), &bytes);
     from.change(|contents| drop(contents.manifests.remove(&("a".to_owned(), "v1".to_owned()))));
-    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep);
+    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &bare());
     assert_eq!(report.done, ["v2", "v2-new"]);
     assert_eq!(to.manifest("a", "v2"), to.manifest("a", &moved.digest().to_string()));
     assert!(to.manifest("a", "v1").is_some(), "a vanished tag stays unless asked");
-    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Delete);
+    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Delete, &bare());
     assert_eq!(report.done, ["v1"]);
     assert!(to.manifest("a", "v1").is_none() && to.manifest("a", "v3").is_some());
 }
@@ -97,7 +103,7 @@ fn one_bad_image_of_many_is_reported_and_the_others_arrive() {
         let config = br#"{"for":"v4"}"#;
         contents.blobs.remove(&("a".to_owned(), oci::Digest::sha256(config)));
     });
-    let (_, report) = sync(&runtime, &from, &to, &TagRules::all(), Vanished::Keep);
+    let (_, report) = sync(&runtime, &from, &to, &TagRules::all(), Vanished::Keep, &bare());
     assert_eq!(report.done, ["v1", "v2", "v3"]);
     let [failure] = &report.failed[..] else { panic!("{:?}", report.failed) };
     assert_eq!((failure.tag.as_str(), failure.error.kind()), ("v4", TransferErrorKind::NotFound));
@@ -179,4 +185,63 @@ fn a_closure_of_which_a_part_is_missing_is_an_error_that_names_it() {
     for descriptor in attached {
         assert!(error.to_string().contains(&descriptor.digest().to_string()), "{error}");
     }
+}
+
+/// Covers: DST-55, DST-67
+#[test]
+fn a_signature_that_came_later_is_brought_by_the_next_sync() {
+    let runtime = runtime();
+    let from = runtime.block_on(TestRegistry::start());
+    let to = runtime.block_on(TestRegistry::start());
+    let subject = image(&from, "v1");
+    let rules = TagRules::named(["v1".to_owned()]);
+    let all = SyncOptions::default();
+    let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &all);
+    assert_eq!(report.done, ["v1"]);
+    let (plan, _) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &all);
+    assert!(plan.actions().is_empty(), "{plan}");
+    attach_all(&runtime, &from, &subject);
+    let (plan, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &all);
+    assert!(plan.to_string().starts_with("attach v1 "), "{plan}");
+    assert!(report.failed.is_empty(), "{:?}", report.failed);
+    let listed = blocking(&runtime, &to).referrers(subject.digest()).expect("lists");
+    assert_eq!(listed.len(), 1);
+    let (plan, _) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &all);
+    assert!(plan.actions().is_empty(), "{plan}");
+}
+
+/// Covers: DST-43, DST-44
+#[test]
+fn one_platform_gets_its_manifest_and_several_the_index_with_gaps() {
+    let runtime = runtime();
+    let from = runtime.block_on(TestRegistry::start());
+    let platforms =
+        ["linux/amd64", "linux/arm64", "linux/s390x"].map(|text| text.parse().expect("ok"));
+    let children = platforms.iter().map(|platform: &oci::Platform| {
+        image(&from, &format!("v1-{}", platform.architecture())).with_platform(platform.clone())
+    });
+    let children = children.collect::<Vec<_>>();
+    let index = Raw::encode(&Index::new(children.clone())).expect("encodes");
+    from.put_manifest("a", "v1", MediaType::OciIndex.as_str(), index.bytes());
+    let rules = TagRules::named(["v1".to_owned()]);
+    for count in [1, 2] {
+        let to = runtime.block_on(TestRegistry::start());
+        let options = SyncOptions { platforms: platforms[..count].to_vec(), ..bare() };
+        let (_, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &options);
+        assert!(report.failed.is_empty(), "{:?}", report.failed);
+        let expected = if count == 1 { children[0].digest().clone() } else { index.digest() };
+        let tagged = to.manifest("a", "v1").expect("tagged");
+        assert_eq!(oci::Digest::sha256(&tagged), expected);
+        for (child, there) in children.iter().zip([true, count > 1, false]) {
+            assert_eq!(to.manifest("a", &child.digest().to_string()).is_some(), there);
+        }
+        let (plan, _) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &options);
+        assert!(plan.actions().is_empty(), "{plan}");
+    }
+    let to = runtime.block_on(TestRegistry::start());
+    let options = SyncOptions { platforms: vec!["linux/riscv64".parse().expect("ok")], ..bare() };
+    let (source, target) = (blocking(&runtime, &from), blocking(&runtime, &to));
+    let seen = observe(source.repository(), target.repository(), &rules, &options);
+    let error = runtime.block_on(seen).expect_err("no such platform");
+    assert!(error.to_string().contains("no matching manifest for linux/riscv64"), "{error}");
 }
