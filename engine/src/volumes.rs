@@ -64,6 +64,11 @@ impl Volumes<'_> {
         found.ok_or_else(|| Error::NoSuchVolume { name: name.to_owned() })
     }
 
+    /// How many bytes a volume's files hold.
+    pub fn bytes(&self, volume: &Volume) -> Result<u64> {
+        Ok(self.engine.store().volumes().bytes(volume)?)
+    }
+
     /// Which containers use a volume.
     pub fn users(&self, name: &VolumeName) -> Result<Vec<String>> {
         let containers = self.engine.containers().runtime()?.list()?;

@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, attach, build, commit, create, diff, exec, export, history, image_prune, images,
-    import, info, inspect, kill, load, logs, pause, ps, pull, push, rename, restart, rm, rmi, run,
-    save, start, stats, stop, tag, top, unpause, version, wait,
+    Session, attach, build, builder_prune, commit, container_prune, create, diff, exec, export,
+    history, image_prune, images, import, inspect, kill, load, logs, pause, ps, pull, push, rename,
+    restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, version, wait,
 };
 use crate::error::Result;
 
@@ -77,6 +77,7 @@ enum ContainerVerb {
     #[command(aliases = ["list", "ps"])]
     Ls(ps::Args),
     Pause(pause::Args),
+    Prune(container_prune::Args),
     Rename(rename::Args),
     Restart(restart::Args),
     #[command(alias = "remove")]
@@ -105,6 +106,7 @@ impl ContainerArgs {
             ContainerVerb::Logs(args) => args.run(session),
             ContainerVerb::Ls(args) => args.run(session),
             ContainerVerb::Pause(args) => args.run(session),
+            ContainerVerb::Prune(args) => args.run(session),
             ContainerVerb::Rename(args) => args.run(session),
             ContainerVerb::Restart(args) => args.run(session),
             ContainerVerb::Rm(args) => args.run(session),
@@ -130,6 +132,7 @@ pub(crate) struct BuilderArgs {
 #[derive(Debug, Subcommand)]
 enum BuilderVerb {
     Build(build::Args),
+    Prune(builder_prune::Args),
 }
 
 impl BuilderArgs {
@@ -137,6 +140,7 @@ impl BuilderArgs {
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
             BuilderVerb::Build(args) => args.run(session),
+            BuilderVerb::Prune(args) => args.run(session),
         }
     }
 }
@@ -152,6 +156,7 @@ pub(crate) struct BuildxArgs {
 #[derive(Debug, Subcommand)]
 enum BuildxVerb {
     Build(build::Args),
+    Prune(builder_prune::Args),
     Version(version::BuildxArgs),
 }
 
@@ -160,29 +165,8 @@ impl BuildxArgs {
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
             BuildxVerb::Build(args) => args.run(session),
+            BuildxVerb::Prune(args) => args.run(session),
             BuildxVerb::Version(args) => args.run(session),
-        }
-    }
-}
-
-/// Manage Wherry
-#[derive(Debug, Args)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
-pub(crate) struct SystemArgs {
-    #[command(subcommand)]
-    verb: SystemVerb,
-}
-
-#[derive(Debug, Subcommand)]
-enum SystemVerb {
-    Info(info::Args),
-}
-
-impl SystemArgs {
-    /// Does what the verb does.
-    pub(crate) fn run(self, session: &Session) -> Result<()> {
-        match self.verb {
-            SystemVerb::Info(args) => args.run(session),
         }
     }
 }

@@ -34,9 +34,18 @@ impl Args {
         }
         let filters = Filters::parse(&self.filter, jiff::Timestamp::now())?;
         let scope = if self.all { PruneScope::Unused } else { PruneScope::Dangling };
-        let removed = session.engine()?.images().prune(scope, &filters)?;
-        session.ui.print(&report(&removed, 0))
+        let engine = session.engine()?;
+        let before = held(session)?;
+        let removed = engine.images().prune(scope, &filters)?;
+        engine.collect_garbage()?;
+        session.ui.print(&report(&removed, before.saturating_sub(held(session)?)))
     }
+}
+
+/// Bytes of blobs and layers.
+fn held(session: &Session) -> Result<u64> {
+    let usage = session.engine()?.store_usage()?;
+    Ok(usage.blob_bytes + usage.layer_bytes)
 }
 
 fn report(removed: &[Removed], freed_bytes: u64) -> String {
@@ -45,9 +54,7 @@ fn report(removed: &[Removed], freed_bytes: u64) -> String {
         out.push_str("Deleted Images:\n");
     }
     for image in removed {
-        let line = rmi::line(image);
-        // Docker writes these two words in lower case here, unlike in `rmi`.
-        out.push_str(&format!("{}{}\n", line[..1].to_lowercase(), &line[1..]));
+        out.push_str(&format!("{}\n", rmi::pruned_line(image)));
     }
     if !removed.is_empty() {
         out.push('\n');

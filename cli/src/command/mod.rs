@@ -4,9 +4,11 @@ mod attach;
 mod build;
 mod build_inputs;
 mod build_progress;
+mod builder_prune;
 mod commit;
 mod completion;
 mod container_options;
+mod container_prune;
 mod copy;
 mod create;
 mod diff;
@@ -42,6 +44,7 @@ mod start;
 mod stats;
 mod stop;
 mod store;
+mod system;
 mod tag;
 mod top;
 mod trust;
@@ -157,7 +160,7 @@ enum Verb {
     Stats(stats::Args),
     Stop(stop::Args),
     Store(store::Args),
-    System(group::SystemArgs),
+    System(system::Args),
     Tag(tag::Args),
     Top(top::Args),
     Trust(trust::Args),

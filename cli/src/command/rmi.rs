@@ -38,6 +38,14 @@ pub(crate) fn line(removed: &Removed) -> String {
     }
 }
 
+/// The same in `prune`, where Docker writes the first word in lower case.
+pub(crate) fn pruned_line(removed: &Removed) -> String {
+    match removed {
+        Removed::Untagged(name) => format!("untagged: {name}"),
+        Removed::Deleted(digest) => format!("deleted: {digest}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,210 @@
+//! `system`: verbs about everything at once.
+
+use std::collections::BTreeSet;
+
+use clap::Subcommand;
+use engine::builder::cache::{CacheIndex, PruneOptions};
+use engine::images::{Filters, PruneScope};
+use engine::volumes::VolumePrune;
+use jiff::Timestamp;
+
+use super::{FORMAT_HELP, Session, builder_prune, container_prune, info, rmi};
+use crate::error::Result;
+use crate::format::{Format, Listing, Row, decimal_size, decimal_size_precise};
+
+/// Manage Wherry
+#[derive(Debug, clap::Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Df(DfArgs),
+    Info(info::Args),
+    Prune(PruneArgs),
+}
+
+/// Show disk usage
+#[derive(Debug, clap::Args)]
+struct DfArgs {
+    #[arg(long, value_name = "string", help = FORMAT_HELP)]
+    format: Option<String>,
+}
+
+/// Remove unused data
+#[derive(Debug, clap::Args)]
+struct PruneArgs {
+    /// Remove all unused images not just dangling ones
+    #[arg(short, long)]
+    all: bool,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+    /// Prune anonymous volumes
+    #[arg(long)]
+    volumes: bool,
+}
+
+impl Args {
+    /// Does what the verb does.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
+        match self.verb {
+            Verb::Df(args) => args.run(session),
+            Verb::Info(args) => args.run(session),
+            Verb::Prune(args) => args.run(session),
+        }
+    }
+}
+
+const LISTING: Listing = Listing {
+    type_name: "*formatter.diskUsageContext",
+    titles: &[
+        ("Type", "TYPE"),
+        ("TotalCount", "TOTAL"),
+        ("Active", "ACTIVE"),
+        ("Size", "SIZE"),
+        ("Reclaimable", "RECLAIMABLE"),
+    ],
+};
+
+const COLUMNS: &str = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
+
+/// One kind of thing that takes space.
+struct Kind {
+    name: &'static str,
+    total: usize,
+    active: usize,
+    bytes: u64,
+    reclaimable: u64,
+}
+
+impl DfArgs {
+    fn run(self, session: &Session) -> Result<()> {
+        let kinds =
+            [images(session)?, containers(session)?, volumes(session)?, build_cache(session)?];
+        let rows = kinds.iter().map(row).collect();
+        session.ui.print(&LISTING.render(&Format::parse(self.format.as_deref(), COLUMNS), rows)?)
+    }
+}
+
+fn row(kind: &Kind) -> Row {
+    let percent = (kind.reclaimable * 100).checked_div(kind.bytes);
+    let reclaimable = match percent {
+        Some(percent) => format!("{} ({percent}%)", decimal_size(kind.reclaimable)),
+        None => decimal_size(kind.reclaimable),
+    };
+    Row::default()
+        .with("Type", kind.name)
+        .with("TotalCount", kind.total.to_string())
+        .with("Active", kind.active.to_string())
+        .with("Size", decimal_size(kind.bytes))
+        .with("Reclaimable", reclaimable)
+}
+
+fn images(session: &Session) -> Result<Kind> {
+    let mut rows = session.engine()?.images().list(&Filters::default())?;
+    rows.sort_by_key(|row| row.id.to_string());
+    rows.dedup_by_key(|row| row.id.to_string());
+    let used: BTreeSet<String> =
+        session.runtime()?.list()?.into_iter().map(|c| c.record.image_id).collect();
+    let (active, idle): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| used.contains(&row.id.to_string()));
+    let bytes =
+        |rows: &[&engine::images::Summary]| rows.iter().map(|row| row.size_bytes).sum::<u64>();
+    Ok(Kind {
+        name: "Images",
+        total: rows.len(),
+        active: active.len(),
+        bytes: bytes(&active) + bytes(&idle),
+        reclaimable: bytes(&idle),
+    })
+}
+
+fn containers(session: &Session) -> Result<Kind> {
+    let containers = session.runtime()?.list()?;
+    let bytes = session.engine()?.store_usage()?.snapshot_bytes;
+    let active = containers.iter().filter(|container| container.state.status.is_live()).count();
+    Ok(Kind {
+        name: "Containers",
+        total: containers.len(),
+        active,
+        bytes,
+        // The store counts the changes of all containers together.
+        reclaimable: if active == 0 { bytes } else { 0 },
+    })
+}
+
+fn volumes(session: &Session) -> Result<Kind> {
+    let engine = session.engine()?;
+    let mut kind = Kind { name: "Local Volumes", total: 0, active: 0, bytes: 0, reclaimable: 0 };
+    for volume in engine.volumes().list()? {
+        let bytes = engine.volumes().bytes(&volume)?;
+        let unused = engine.volumes().users(&volume.record.name)?.is_empty();
+        kind.total += 1;
+        kind.active += usize::from(!unused);
+        kind.bytes += bytes;
+        kind.reclaimable += if unused { bytes } else { 0 };
+    }
+    Ok(kind)
+}
+
+fn build_cache(session: &Session) -> Result<Kind> {
+    let cache = CacheIndex::open(&session.engine()?.config().root).map_err(engine::Error::from)?;
+    let records = cache.list().map_err(engine::Error::from)?;
+    let bytes = records.iter().map(|entry| entry.record.bytes).sum();
+    Ok(Kind { name: "Build Cache", total: records.len(), active: 0, bytes, reclaimable: bytes })
+}
+
+impl PruneArgs {
+    fn run(self, session: &Session) -> Result<()> {
+        if !self.force && !session.ui.confirm(&self.question())? {
+            return Ok(());
+        }
+        let (containers, mut bytes) =
+            container_prune::prune(session, &container_prune::Filter::default())?;
+        section(session, "Deleted Containers:", &containers)?;
+        let engine = session.engine()?;
+        if self.volumes {
+            let (volumes, freed) = engine.volumes().prune(VolumePrune::Anonymous)?;
+            section(session, "Deleted Volumes:", &volumes)?;
+            bytes += freed;
+        }
+        let scope = if self.all { PruneScope::Unused } else { PruneScope::Dangling };
+        let removed = engine.images().prune(scope, &Filters::default())?;
+        let lines: Vec<String> = removed.iter().map(rmi::pruned_line).collect();
+        section(session, "Deleted Images:", &lines)?;
+        let unused_since = match self.all {
+            true => None,
+            false => Timestamp::now().checked_sub(builder_prune::FRESH).ok(),
+        };
+        let options = PruneOptions { unused_since, keep_bytes: None };
+        bytes += builder_prune::prune(session, &options)?;
+        session.ui.line(format_args!("Total reclaimed space: {}", decimal_size_precise(bytes)))
+    }
+
+    fn question(&self) -> String {
+        let mut lines = vec!["WARNING! This will remove:", "  - all stopped containers"];
+        if self.volumes {
+            lines.push("  - all anonymous volumes not used by at least one container");
+        }
+        lines.push(match self.all {
+            true => "  - all images without at least one container associated to them",
+            false => "  - all dangling images",
+        });
+        lines.push(match self.all {
+            true => "  - all build cache",
+            false => "  - build cache that no build used for a day",
+        });
+        format!("{}\n\nAre you sure you want to continue?", lines.join("\n"))
+    }
+}
+
+fn section(session: &Session, title: &str, lines: &[String]) -> Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    session.ui.line(format_args!("{title}\n{}\n", lines.join("\n")))
+}
