@@ -12,7 +12,8 @@ use oci::{Algorithm, Descriptor, Digest, Sink};
 
 use crate::Store;
 use crate::content::digests_in;
-use crate::error::{Error, Result, at};
+use crate::error::{Error, ErrorKind, Result, at};
+use crate::gc::Roots;
 use crate::layer::{LayerId, LayerRecord, record};
 use crate::lease::Item;
 use crate::names::Name;
@@ -107,12 +108,18 @@ impl Store {
     /// are fetched again where a source is known; a damaged layer folder is put aside, to be
     /// unpacked anew.
     pub fn check(&self, refetch: Option<&Refetch<'_>>) -> Result<Report> {
+        self.check_keeping(&Roots::default(), refetch)
+    }
+
+    /// The same, where more than names, leases and snapshots needs things: a build cache.
+    pub fn check_keeping(&self, roots: &Roots, refetch: Option<&Refetch<'_>>) -> Result<Report> {
         let mut report = Report::default();
         let (present, stray) = self.present_blobs()?;
         let damaged = self.damaged_blobs(&present, &mut report)?;
         let mut needed = BTreeMap::new();
         let mut layers = BTreeSet::new();
         self.trace_names(&mut needed, &mut layers, &mut report)?;
+        let kept = self.trace_roots(roots, &mut layers)?;
         for (digest, needed) in &needed {
             let problem = match (present.contains(digest), damaged.contains(digest)) {
                 (_, true) => Problem::DamagedBlob,
@@ -126,7 +133,10 @@ impl Store {
             };
             report.add(problem, digest, names, repaired);
         }
-        let unneeded = present.iter().filter(|digest| !needed.contains_key(*digest));
+        let unneeded = present
+            .iter()
+            .filter(|digest| !needed.contains_key(*digest))
+            .filter(|digest| !kept.contains(*digest) || damaged.contains(*digest));
         self.check_unneeded(unneeded, &damaged, refetch.is_some(), &mut report)?;
         for path in stray {
             report.add(Problem::StrayFile, &path, Vec::new(), false);
@@ -267,6 +277,37 @@ impl Store {
         Ok(())
     }
 
+    /// What the caller keeps, and what that names.
+    fn trace_roots(
+        &self,
+        roots: &Roots,
+        layers: &mut BTreeSet<LayerId>,
+    ) -> Result<BTreeSet<Digest>> {
+        let mut todo = roots.layers.clone();
+        while let Some(id) = todo.pop() {
+            if layers.insert(id.clone()) {
+                let path = self.layout().layer(&id).join("layer.json");
+                let below = record::read::<LayerRecord>(&path).unwrap_or_default();
+                let below = below.into_iter().flat_map(|r| r.parent.into_iter().chain(r.same_as));
+                todo.extend(below.map(LayerId::from));
+            }
+        }
+        let (mut kept, mut todo) = (BTreeSet::new(), roots.blobs.clone());
+        while let Some(digest) = todo.pop() {
+            if kept.insert(digest.clone()) {
+                match self.content().manifest(&digest) {
+                    Ok(document) => {
+                        todo.extend(document.children().iter().map(|child| child.digest().clone()));
+                    }
+                    // What is no document names nothing.
+                    Err(error) if error.kind() != ErrorKind::Other => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(kept)
+    }
+
     /// What a document names. What cannot be read is reported once, by whoever finds it.
     fn children(
         &self,
@@ -299,8 +340,11 @@ impl Store {
     fn repair(&self, wanted: &Descriptor, names: &[Name], refetch: &Refetch<'_>) -> Result<bool> {
         let Some(mut stream) = refetch(wanted, names)? else { return Ok(false) };
         self.disk().remove_file_if_there(&self.content().path(wanted.digest()))?;
-        self.content().accept(wanted, &mut stream)?;
-        Ok(true)
+        match self.content().accept(wanted, &mut stream).map_err(Error::from) {
+            // A source that fails leaves this blob missing, not the others unchecked.
+            Err(error) if !matches!(error.kind(), ErrorKind::Full | ErrorKind::Denied) => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 
     fn check_layers(

@@ -330,3 +330,37 @@ fn push_and_delete(store: &Store, worker: u32) {
         }
     }
 }
+
+#[test]
+fn a_check_that_knows_of_a_build_cache_does_not_call_it_unreferenced() {
+    let store = store();
+    let (image, tar) = image(&store, "cached");
+    let top = store.unpack(&[tar]).expect("unpacks").expect("a top");
+    let found = store.check(None).expect("checks").findings;
+    assert_eq!(found.len(), 4, "manifest, config, layer blob, layer folder");
+    let roots = Roots { blobs: vec![image.digest().clone()], layers: vec![top] };
+    assert!(store.check_keeping(&roots, None).expect("checks").findings.is_empty());
+}
+
+/// Covers: DST-82
+#[test]
+fn a_source_that_fails_leaves_one_blob_missing_and_the_others_repaired() {
+    let store = store();
+    let images: Vec<_> = ["a", "b"].iter().map(|seed| image(&store, seed)).collect();
+    for (number, (descriptor, tar)) in images.iter().enumerate() {
+        let name = name(&format!("app:{number}"));
+        store.names().set(&name, descriptor, Displaced::Forget).expect("sets");
+        std::fs::remove_file(store.content().path(&Digest::sha256(tar))).expect("removes");
+    }
+    let refetch = |wanted: &Descriptor, _: &[Name]| {
+        let (_, tar) = &images[1];
+        let right = *wanted.digest() == Digest::sha256(tar);
+        let bytes = if right { tar.clone() } else { b"an error page".to_vec() };
+        let stream: Box<dyn std::io::Read + Send> = Box::new(std::io::Cursor::new(bytes));
+        Ok(Some(stream))
+    };
+    let report = store.check(Some(&refetch)).expect("goes on");
+    let mut repaired: Vec<bool> = report.findings.iter().map(|f| f.repaired).collect();
+    repaired.sort();
+    assert_eq!(repaired, [false, true]);
+}

@@ -3,6 +3,7 @@
 mod archives;
 mod collect;
 mod content;
+mod crash;
 mod faults;
 mod hostile;
 mod images;
