@@ -30,9 +30,11 @@ pub(crate) struct ExecPlan {
     pub(crate) args: Vec<CString>,
     pub(crate) env: Vec<CString>,
     pub(crate) filter: Option<Vec<BpfInstruction>>,
-    pub(crate) capabilities: Capabilities,
+    pub(crate) capabilities: CapabilitySets,
     pub(crate) no_new_privileges: bool,
     pub(crate) uid: u32,
+    /// Whether the program dies when the process that made it does.
+    pub(crate) dies_with_parent: bool,
     /// Whether the network namespace is new, and its loopback device down.
     pub(crate) fresh_network: bool,
     /// Whether the control groups that were mounted must be closed to writing: the library leaves those of version 1 open.
@@ -41,6 +43,24 @@ pub(crate) struct ExecPlan {
     pub(crate) init: bool,
     /// Where a failure is reported; closed by a successful start of the program.
     pub(crate) report: OwnedFd,
+}
+
+/// The five sets of capabilities of a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CapabilitySets {
+    pub(crate) bounding: Capabilities,
+    pub(crate) effective: Capabilities,
+    pub(crate) permitted: Capabilities,
+    pub(crate) inheritable: Capabilities,
+    pub(crate) ambient: Capabilities,
+}
+
+impl CapabilitySets {
+    /// Docker's way: root has them at once, others only through set-uid programs; none are inheritable or ambient.
+    pub(crate) fn of_container(capabilities: Capabilities, uid: u32) -> Self {
+        let held = if uid == 0 { capabilities } else { Capabilities::NONE };
+        Self { bounding: capabilities, effective: held, permitted: held, ..Self::default() }
+    }
 }
 
 /// What [`ExecPlan`] needs as NUL-terminated strings.
@@ -139,8 +159,10 @@ fn refused(act: &'static str) -> impl Fn(rustix::io::Errno) -> Failure {
 
 impl ExecPlan {
     fn become_program(&self) -> Result<std::convert::Infallible, Failure> {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(refused("bind the life of the process"))?;
+        if self.dies_with_parent {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                .map_err(refused("bind the life of the process"))?;
+        }
         sys::join_new_session_keyring();
         if self.fresh_network {
             sys::bring_loopback_up().map_err(|error| {
@@ -177,25 +199,30 @@ impl ExecPlan {
         }
     }
 
-    /// The bounding set is what the container may ever have; root gets it at once, others only through set-uid programs.
     fn drop_capabilities(&self) -> Result<(), Failure> {
+        let sets = self.capabilities;
         for number in 0..64_u32 {
             let bit = CapabilitySet::from_bits_retain(1 << number);
-            let keep = self.capabilities.bits() & (1 << number) != 0;
+            let keep = sets.bounding.bits() & (1 << number) != 0;
             if !keep && rustix::thread::capability_is_in_bounding_set(bit).unwrap_or(false) {
                 rustix::thread::remove_capability_from_bounding_set(bit)
                     .map_err(refused("drop a capability"))?;
             }
         }
         let _ = rustix::thread::clear_ambient_capability_set();
-        let held = if self.uid == 0 { self.capabilities.bits() } else { 0 };
-        let held = CapabilitySet::from_bits_retain(held);
-        let sets = rustix::thread::CapabilitySets {
-            effective: held,
-            permitted: held,
-            inheritable: CapabilitySet::empty(),
+        let kernel = |set: Capabilities| CapabilitySet::from_bits_retain(set.bits());
+        let effective = rustix::thread::CapabilitySets {
+            effective: kernel(sets.effective),
+            permitted: kernel(sets.permitted),
+            inheritable: kernel(sets.inheritable),
         };
-        rustix::thread::set_capabilities(None, sets).map_err(refused("set capabilities"))
+        rustix::thread::set_capabilities(None, effective).map_err(refused("set capabilities"))?;
+        for capability in sets.ambient.iter() {
+            // Only what is permitted and inheritable can be ambient; the rest is left out, as other runtimes do.
+            let bit = CapabilitySet::from_bits_retain(1 << capability.number());
+            let _ = rustix::thread::configure_capability_in_ambient_set(bit, true);
+        }
+        Ok(())
     }
 
     fn execute(&self, program: &CStr) -> Failure {

@@ -46,8 +46,8 @@ pub fn helper_main(args: &[OsString]) -> ExitCode {
     let _ = rustix::thread::set_name(c"wherry-helper");
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let done = std::env::set_current_dir("/")
-        .map_err(Error::system("leave the working folder"))
+    let done = rustix::process::chdir("/")
+        .map_err(|error| Error::system("leave the working folder")(error.into()))
         .and_then(|()| match order {
             Order::Exec(order) => exec::in_helper(&dirs, &order, streams, &stream),
             Order::Step(order) => step::in_helper(&dirs, &order, streams, &stream),

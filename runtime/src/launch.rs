@@ -16,7 +16,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::caps::{Capabilities, Grant};
 use crate::error::{Error, Result};
-use crate::executor::{self, ContainerExecutor, ExecPlan};
+use crate::executor::{self, CapabilitySets, ContainerExecutor, ExecPlan};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
 use crate::process::ProcessRef;
 use crate::protocol;
@@ -122,9 +122,10 @@ impl Program {
             args: self.args,
             env: self.env,
             filter: self.filter,
-            capabilities: self.capabilities,
+            capabilities: CapabilitySets::of_container(self.capabilities, self.uid),
             no_new_privileges: self.no_new_privileges,
             uid: self.uid,
+            dies_with_parent: true,
             fresh_network: self.fresh_network,
             close_cgroups: self.close_cgroups,
             init: self.init,
@@ -261,12 +262,12 @@ fn receive_terminal(listener: &UnixListener) -> Result<OwnedFd> {
     }
 }
 
-fn report_pipe() -> Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn report_pipe() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .map_err(|error| Error::system("make a pipe")(error.into()))
 }
 
-fn explain(prefix: &str, report: OwnedFd, error: &dyn std::error::Error) -> Error {
+pub(crate) fn explain(prefix: &str, report: OwnedFd, error: &dyn std::error::Error) -> Error {
     // What was reported was written before the library learned of the failure. A process that never got so far may still hold
     // the other end, so nothing is waited for.
     match executor::read_report_now(&report) {
@@ -279,7 +280,7 @@ fn start_error(prefix: &str, (exit_code, message): (u8, String)) -> Error {
     Error::Start { exit_code, message: format!("{prefix}: {message}: unknown") }
 }
 
-fn library_error(prefix: &str, error: &dyn std::error::Error) -> Error {
+pub(crate) fn library_error(prefix: &str, error: &dyn std::error::Error) -> Error {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

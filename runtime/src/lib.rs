@@ -23,6 +23,7 @@ pub mod limits;
 mod log;
 mod monitor;
 mod mounts;
+mod oci_runtime;
 mod options;
 mod process;
 mod protocol;
@@ -52,6 +53,7 @@ pub use mounts::{
     Access, MissingSource, MountFlag, MountKind, MountRequest, VolumeFlag, VolumeSource,
     parse_mount, parse_tmpfs, parse_volume,
 };
+pub use oci_runtime::oci_runtime_main;
 pub use options::{
     Device, LogDriverName, LogOptions, NamespaceMode, NetworkMode, Resources, RestartPolicy,
     RunOptions, SeccompChoice, Ulimit,
@@ -71,14 +73,18 @@ pub const MONITOR_COMMAND: &str = "monitor";
 /// Name of the hidden subcommand that runs one process.
 pub const HELPER_COMMAND: &str = "runtime-helper";
 
-/// Runs a hidden subcommand if the arguments (without the program's name) ask for one.
+/// Name of the subcommand that is an OCI runtime for other programs.
+pub const OCI_RUNTIME_COMMAND: &str = "oci-runtime";
+
+/// Runs a subcommand that must come before any thread if the arguments (without the program's name) ask for one.
 ///
-/// Call it first in `main`, before any thread is started: both subcommands fork.
+/// Call it first in `main`: these subcommands fork.
 pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
     let (first, rest) = args.split_first()?;
     match first.to_str()? {
         MONITOR_COMMAND => Some(monitor_main(rest)),
         HELPER_COMMAND => Some(helper_main(rest)),
+        OCI_RUNTIME_COMMAND => Some(oci_runtime_main(rest)),
         _ => None,
     }
 }

@@ -50,6 +50,16 @@ impl ProcessRef {
         matches!(self.open(), Ok(Some(_)))
     }
 
+    /// Whether it has ended and nobody has taken leave of it yet.
+    pub(crate) fn is_zombie(self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+            .ok()
+            .and_then(|text| {
+                text.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+            })
+            .unwrap_or(true)
+    }
+
     /// Sends a signal; a process that has ended is not an error.
     pub(crate) fn signal(self, signal: Signal) -> io::Result<()> {
         let Some(handle) = self.open()? else { return Ok(()) };

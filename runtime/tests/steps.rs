@@ -132,12 +132,12 @@ fn mounts_of_a_step_leave_nothing_in_the_layer() {
     let mut step = request(
         &machine,
         "one",
-        "cat /run/secrets/token; echo kept > /root/.cache/x; echo gone > /work/y; echo > /run/secrets/token",
+        "cat /run/secrets/token; echo kept > /root/.cache/x; echo gone > /scratch/y; echo > /run/secrets/token",
     );
     step.mounts = vec![
         bind(&cache, "/root/.cache", Access::ReadWrite),
         bind(&secret, "/run/secrets/token", Access::ReadOnly),
-        runtime::parse_tmpfs("/work").unwrap(),
+        runtime::parse_tmpfs("/scratch").unwrap(),
     ];
     step.workdir = "/".into();
     let (_, out, err) = run(&machine, &step).unwrap();

@@ -89,7 +89,8 @@ fn detach() -> Result<Forked> {
     let _ = rustix::thread::set_name(c"wherry-monitor");
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    std::env::set_current_dir("/").map_err(Error::system("leave the working folder"))?;
+    rustix::process::chdir("/")
+        .map_err(|error| Error::system("leave the working folder")(error.into()))?;
     let null = open_null()?;
     let act = "detach from the terminal";
     rustix::stdio::dup2_stdout(null.as_fd()).map_err(|error| Error::system(act)(error.into()))?;

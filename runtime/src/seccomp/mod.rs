@@ -53,6 +53,11 @@ pub(crate) fn filter(
     Ok(Some(program))
 }
 
+/// The filter of an OCI specification's `linux.seccomp`, whose rules hold whatever the capabilities are.
+pub(crate) fn filter_of_specification(text: &str) -> Result<Vec<BpfInstruction>> {
+    compile::compile(&profile::Profile::from_json(text, Capabilities::NONE, kernel_version())?)
+}
+
 /// Refuses a profile that could not be compiled, before a container is made with it.
 pub(crate) fn check(choice: &SeccompChoice, capabilities: Capabilities) -> Result<()> {
     match choice {
