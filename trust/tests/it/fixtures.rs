@@ -263,6 +263,11 @@ fn delegation_cases() -> Vec<Case> {
             }
             world.publish();
         }),
+    ]
+}
+
+fn path_cases() -> Vec<Case> {
+    vec![
         case(("diamond-with-other-keys", "TUF 5.6.3", "Threshold"), fresh, |world| {
             world.role("targets")["targets"] = json!({});
             world.role("targets")["delegations"] = delegations(
@@ -311,6 +316,7 @@ fn cases() -> Vec<Case> {
     cases.extend(signature_cases());
     cases.extend(time_cases());
     cases.extend(delegation_cases());
+    cases.extend(path_cases());
     cases
 }
 

@@ -35,90 +35,91 @@ fn graph(nodes: &[Node]) -> World {
     world
 }
 
+// (graph, roles requested in order, role that lists the target)
+const GRAPHS: &[(&[Node], &[&str], Option<&str>)] = &[
+    (&[node("targets", &[("a", false)], false), node("a", &[], true)], &["a"], Some("a")),
+    (
+        // Depth first: b below a comes before c.
+        &[
+            node("targets", &[("a", false), ("c", false)], false),
+            node("a", &[("b", false)], false),
+            node("b", &[], true),
+            node("c", &[], true),
+        ],
+        &["a", "b"],
+        Some("b"),
+    ),
+    (
+        // Pre-order: a itself comes before what is below it.
+        &[
+            node("targets", &[("a", false)], false),
+            node("a", &[("b", false)], true),
+            node("b", &[], true),
+        ],
+        &["a"],
+        Some("a"),
+    ),
+    (
+        // Terminating without the target: its sibling is not asked.
+        &[
+            node("targets", &[("a", true), ("b", false)], false),
+            node("a", &[], false),
+            node("b", &[], true),
+        ],
+        &["a"],
+        None,
+    ),
+    (
+        // Terminating deep below: it ends the branches of all its ancestors too.
+        &[
+            node("targets", &[("a", false), ("d", false)], false),
+            node("a", &[("b", true), ("c", false)], false),
+            node("b", &[], false),
+            node("c", &[], true),
+            node("d", &[], true),
+        ],
+        &["a", "b"],
+        None,
+    ),
+    (
+        // But what is below the terminating role is searched.
+        &[
+            node("targets", &[("a", true), ("d", false)], false),
+            node("a", &[("b", false)], false),
+            node("b", &[], true),
+            node("d", &[], true),
+        ],
+        &["a", "b"],
+        Some("b"),
+    ),
+    (
+        // A cycle ends.
+        &[
+            node("targets", &[("a", false)], false),
+            node("a", &[("b", false)], false),
+            node("b", &[("a", false), ("c", false)], false),
+            node("c", &[], true),
+        ],
+        &["a", "b", "c"],
+        Some("c"),
+    ),
+    (
+        // A diamond is walked once when both sides trust the same keys.
+        &[
+            node("targets", &[("a", false), ("b", false)], false),
+            node("a", &[("c", false)], false),
+            node("b", &[("c", false)], false),
+            node("c", &[], false),
+        ],
+        &["a", "c", "b"],
+        None,
+    ),
+];
+
 /// Covers: TRU-23, TRU-24, TRU-25
 #[test]
 fn the_search_is_pre_order_depth_first_and_a_terminating_role_ends_it() {
-    // (graph, roles requested in order, role that lists the target)
-    let table: &[(&[Node], &[&str], Option<&str>)] = &[
-        (&[node("targets", &[("a", false)], false), node("a", &[], true)], &["a"], Some("a")),
-        (
-            // Depth first: b below a comes before c.
-            &[
-                node("targets", &[("a", false), ("c", false)], false),
-                node("a", &[("b", false)], false),
-                node("b", &[], true),
-                node("c", &[], true),
-            ],
-            &["a", "b"],
-            Some("b"),
-        ),
-        (
-            // Pre-order: a itself comes before what is below it.
-            &[
-                node("targets", &[("a", false)], false),
-                node("a", &[("b", false)], true),
-                node("b", &[], true),
-            ],
-            &["a"],
-            Some("a"),
-        ),
-        (
-            // Terminating without the target: its sibling is not asked.
-            &[
-                node("targets", &[("a", true), ("b", false)], false),
-                node("a", &[], false),
-                node("b", &[], true),
-            ],
-            &["a"],
-            None,
-        ),
-        (
-            // Terminating deep below: it ends the branches of all its ancestors too.
-            &[
-                node("targets", &[("a", false), ("d", false)], false),
-                node("a", &[("b", true), ("c", false)], false),
-                node("b", &[], false),
-                node("c", &[], true),
-                node("d", &[], true),
-            ],
-            &["a", "b"],
-            None,
-        ),
-        (
-            // But what is below the terminating role is searched.
-            &[
-                node("targets", &[("a", true), ("d", false)], false),
-                node("a", &[("b", false)], false),
-                node("b", &[], true),
-                node("d", &[], true),
-            ],
-            &["a", "b"],
-            Some("b"),
-        ),
-        (
-            // A cycle ends.
-            &[
-                node("targets", &[("a", false)], false),
-                node("a", &[("b", false)], false),
-                node("b", &[("a", false), ("c", false)], false),
-                node("c", &[], true),
-            ],
-            &["a", "b", "c"],
-            Some("c"),
-        ),
-        (
-            // A diamond is walked once when both sides trust the same keys.
-            &[
-                node("targets", &[("a", false), ("b", false)], false),
-                node("a", &[("c", false)], false),
-                node("b", &[("c", false)], false),
-                node("c", &[], false),
-            ],
-            &["a", "c", "b"],
-            None,
-        ),
-    ];
-    for (index, (nodes, expected, role)) in table.iter().enumerate() {
+    for (index, (nodes, expected, role)) in GRAPHS.iter().enumerate() {
         let mut world = graph(nodes);
         let mut client = Client::of(&world);
         let found = client.find(&mut world, "x").unwrap();
