@@ -12,6 +12,7 @@ mod error;
 pub mod housekeeping;
 pub mod images;
 mod network;
+mod parallel;
 mod ports;
 pub mod registries;
 pub mod trust;

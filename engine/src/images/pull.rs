@@ -1,8 +1,6 @@
 //! `pull`: from a reference to an admitted name whose layers are unpacked.
 
 use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci::limits::{CONFIG_BYTES_MAX, INDEX_DEPTH_MAX};
 use oci::{
@@ -15,6 +13,7 @@ use trust::Verified;
 use super::admit;
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::parallel;
 use crate::ports::blob_reader::BlobReader;
 
 /// Layers fetched at once: enough to hide latency, few enough to leave memory bounded.
@@ -228,30 +227,11 @@ impl Fetch<'_> {
         }
         let unpack = self.engine.store().layers().start_unpack(&diff_ids, self.lease)?;
         let missing = unpack.missing();
-        let next = AtomicUsize::new(0);
-        let first_error = Mutex::new(None);
-        let work = || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(layer) = image.layers.get(index) else { return };
-                let folder = missing.contains(&index).then_some((&unpack, index));
-                if let Err(error) = self.layer(&layer.descriptor, folder) {
-                    next.store(image.layers.len(), Ordering::Relaxed);
-                    let mut first = first_error.lock().unwrap_or_else(|p| p.into_inner());
-                    first.get_or_insert(error);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..LAYERS_AT_ONCE.min(image.layers.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        match first_error.into_inner().unwrap_or_else(|p| p.into_inner()) {
-            Some(error) => Err(error),
-            None => Ok(unpack.finish().map(drop)?),
-        }
+        parallel::each(image.layers.len(), LAYERS_AT_ONCE, |index| {
+            let folder = missing.contains(&index).then_some((&unpack, index));
+            self.layer(&image.layers[index].descriptor, folder)
+        })?;
+        Ok(unpack.finish().map(drop)?)
     }
 
     fn layer(&self, layer: &Descriptor, unpack: Option<(&Unpack, usize)>) -> Result<()> {

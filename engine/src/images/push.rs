@@ -1,7 +1,6 @@
 //! `push`: an image of the store to a registry, children before parents.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use oci::{Descriptor, Digest, ManifestOrIndex, Platform, Raw, Reference};
 use registry_client::{Progress, Repository, Selector, TransferEvent};
@@ -10,6 +9,7 @@ use store::Name;
 use super::find::{self, Found};
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::parallel;
 use crate::ports::file_content::FileContent;
 
 /// Blobs sent at once.
@@ -209,25 +209,7 @@ impl Push<'_> {
     }
 
     fn blobs(&self, blobs: &[Descriptor]) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let first_error = Mutex::new(None);
-        let work = || {
-            while let Some(blob) = blobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.blob(blob) {
-                    next.store(blobs.len(), Ordering::Relaxed);
-                    let mut first = first_error.lock().unwrap_or_else(|p| p.into_inner());
-                    first.get_or_insert(error);
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..BLOBS_AT_ONCE.min(blobs.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let first = first_error.into_inner().unwrap_or_else(|p| p.into_inner());
-        first.map_or(Ok(()), Err)
+        parallel::each(blobs.len(), BLOBS_AT_ONCE, |index| self.blob(&blobs[index]))
     }
 
     fn blob(&self, blob: &Descriptor) -> Result<()> {
