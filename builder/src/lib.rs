@@ -5,6 +5,7 @@
 
 mod accounts;
 pub mod cache;
+pub mod check;
 pub mod chmod;
 pub mod context;
 pub mod error;

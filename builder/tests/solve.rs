@@ -795,3 +795,118 @@ fn why_explains_the_last_run_of_a_step() {
     assert_eq!(why("RUN read")[0].ran_because, ["what it builds on changed: [3/4] COPY a /a"]);
     assert_eq!(why("2/4")[0].ran_because, ["it was never run before"]);
 }
+
+/// Covers: BLD-33
+#[test]
+fn a_secret_that_would_be_published_stops_the_build() {
+    let world = World::new();
+    let build = |text: &str| {
+        let mut request = world.request(text);
+        request.credentials.secrets.insert("tok".into(), Secret::new("hunter2-hunter2"));
+        world.build_request(&request)
+    };
+    let error = build(
+        "FROM base\nRUN --mount=type=secret,id=tok,env=T write /conf/x token=hunter2-hunter2\n",
+    )
+    .unwrap_err()
+    .to_string();
+    assert_eq!(
+        error,
+        "the value of secret \"tok\" was found in the image's config or history: nothing was tagged"
+    );
+    world.file("leak", "a=hunter2-hunter2");
+    let error = build("FROM base\nCOPY leak /conf/leak\n").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the value of secret \"tok\" was found in /conf/leak of the layer of [2/2] COPY leak /conf/leak: nothing was tagged"
+    );
+    build("FROM base AS b\nCOPY leak /leak\nFROM base\nCOPY --from=b /data /d\n").unwrap();
+}
+
+/// Covers: BLD-12
+#[test]
+fn a_check_runs_nothing_and_knows_the_ignore_file() {
+    let world = World::new();
+    world.file("secret.txt", "x").file(".dockerignore", "*.txt\n");
+    let request = world.request("FROM base AS Final\nCOPY secret.txt $WHERE/\nRUN never\n");
+    let report = Builder::new(&world.store, world.ports()).unwrap().check(&request).unwrap();
+    let rules: Vec<&str> = report.findings.iter().map(|f| f.rule).collect();
+    assert_eq!(rules, ["StageNameCasing", "CopyIgnoredFile", "UndefinedVar"]);
+    assert!(world.worker.commands().is_empty());
+}
+
+/// Covers: BLD-72, B08-20
+#[test]
+fn without_a_context_only_copies_from_it_are_refused() {
+    let world = World::new();
+    let mut request = world.request("FROM base\nRUN write /a 1\n");
+    request.context = None;
+    world.build_request(&request).unwrap();
+    let mut request = world.request("FROM base\nCOPY a /a\n");
+    request.context = None;
+    let error = world.build_request(&request).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "[2/2] COPY a /a: there is no build context: give a folder, or use COPY --from"
+    );
+}
+
+/// Covers: BLD-73
+#[test]
+fn named_contexts_stand_for_stages_images_and_sources() {
+    let world = World::new();
+    let other = world.root.path().join("assets");
+    std::fs::create_dir_all(other.join("d")).unwrap();
+    std::fs::write(other.join("d/x"), "named").unwrap();
+    let mut request = world.request("FROM replaced AS a\nCOPY --from=assets d/x /x\nRUN --mount=from=assets,target=/m read /m/d/x\nFROM assets\nCOPY --from=a /x /y\n");
+    request.contexts.insert("assets".into(), builder::lower::NamedContext::Folder(other));
+    request.contexts.insert(
+        "docker.io/library/replaced".into(),
+        builder::lower::NamedContext::Image("base".parse().unwrap()),
+    );
+    let tree = world.tree(&world.build_request(&request).unwrap());
+    assert_eq!(tree["d/x"], "File 644 0:0 \"named\"");
+    assert_eq!(tree["y"], "File 644 0:0 \"named\"");
+    assert!(world.progress.lines().iter().any(|l| l.ends_with(": named")));
+}
+
+/// Covers: BLD-51
+#[test]
+fn hard_links_of_one_source_stay_links_and_special_files_are_carried() {
+    let world = World::new();
+    world.file("d/one", "content");
+    std::fs::hard_link(world.context.join("d/one"), world.context.join("d/two")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        world.context.join("d/pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(world.context.join("d/socket")).unwrap();
+    let tree = world.tree(&world.build("FROM scratch\nCOPY d /d/\n").unwrap());
+    assert_eq!(tree["d/two"], "HardLink 644 0:0 -> d/one");
+    assert!(tree["d/pipe"].starts_with("Fifo 600"));
+    assert!(!tree.contains_key("d/socket"));
+}
+
+/// Covers: BLD-29, BLD-81
+#[test]
+fn the_cache_is_listed_pruned_and_survives_damage() {
+    let world = World::new();
+    let text = "FROM base\nRUN write /a 12345\nRUN write /b 1\n";
+    world.build(text).unwrap();
+    let cache = builder::cache::CacheIndex::open(&world.store.root()).unwrap();
+    let steps: Vec<String> = cache.list().unwrap().into_iter().map(|e| e.record.step).collect();
+    assert_eq!(steps, ["[2/3] RUN write /a 12345", "[3/3] RUN write /b 1"]);
+    assert_eq!(cache.roots().unwrap().len(), 4, "a layer and a blob for each");
+    // A damaged record counts as none.
+    let damaged = cache.root().join("steps").join(cache.list().unwrap()[0].key.digest().hex());
+    std::fs::write(damaged, b"{").unwrap();
+    assert_eq!(world.steps(text), (1, 1));
+    let options = builder::cache::PruneOptions { keep_bytes: Some(1), ..Default::default() };
+    assert_eq!(cache.prune(&options).unwrap().records, 1);
+    assert_eq!(cache.prune(&builder::cache::PruneOptions::default()).unwrap().records, 1);
+    assert_eq!(world.steps(text), (0, 2));
+}

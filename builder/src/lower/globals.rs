@@ -36,6 +36,24 @@ pub(super) fn set(env: &mut Vec<(String, String)>, name: &str, value: &str) {
     }
 }
 
+/// The names of the arguments that every FROM may use.
+pub(crate) fn platform_arg_names() -> impl Iterator<Item = &'static str> {
+    [
+        "BUILDPLATFORM",
+        "BUILDOS",
+        "BUILDOSVERSION",
+        "BUILDARCH",
+        "BUILDVARIANT",
+        "TARGETPLATFORM",
+        "TARGETOS",
+        "TARGETOSVERSION",
+        "TARGETARCH",
+        "TARGETVARIANT",
+        "TARGETSTAGE",
+    ]
+    .into_iter()
+}
+
 /// `TARGET*` and `BUILD*`; `--build-arg` may replace them.
 pub(super) fn platform_args(options: &LowerOptions) -> Vec<(String, String)> {
     let mut args = Vec::new();

@@ -16,6 +16,7 @@ use crate::error::{Error, PortError, Result};
 use crate::frontend::span::nearest;
 use crate::frontend::{Dockerfile, Instruction, MountKind, Network, Span};
 use crate::graph::{BaseImage, CopyFrom, Finding, Graph, Op, Vertex, VertexId};
+pub(crate) use globals::platform_arg_names;
 use stage::StageState;
 pub(crate) use steps::without_credentials;
 

@@ -7,6 +7,7 @@ use oci::{
 };
 use store::{Dialect, Diff, DiffOptions, LayerId};
 
+use super::leaks::Leaks;
 use super::lines::Line;
 use super::worker::{Node, Solver};
 use crate::error::{Error, Result};
@@ -21,6 +22,8 @@ struct ResultLayer {
     created: Option<String>,
     /// The unpacked layer, for new layers.
     layer: Option<LayerId>,
+    /// The step that made it, for new layers.
+    step: Option<String>,
 }
 
 impl Solver<'_> {
@@ -57,6 +60,9 @@ impl Solver<'_> {
         let layers =
             if self.request.squash { self.squashed(number)? } else { self.layers(number)? };
         let config = self.config(graph, number, &layers)?;
+        let new = |l: &ResultLayer| Some((l.layer.clone()?, l.step.clone()?));
+        let new: Vec<(LayerId, String)> = layers.iter().filter_map(new).collect();
+        self.refuse_leaks(&Leaks::of(&self.request.credentials), &config, &new)?;
         let raw = Raw::encode(&config)?;
         let mut config_descriptor = raw.descriptor();
         if self.request.dialect == Dialect::Docker {
@@ -118,6 +124,7 @@ impl Solver<'_> {
                             diff_id: diff_id.clone(),
                             created: None,
                             layer: None,
+                            step: None,
                         });
                     }
                 }
@@ -132,6 +139,7 @@ impl Solver<'_> {
                         diff_id,
                         created: Some(record.created.clone()),
                         layer: Some(record.layer_id()),
+                        step: Some(record.step.clone()),
                     });
                 }
             }
@@ -193,6 +201,7 @@ impl Solver<'_> {
             diff_id: diff.diff_id,
             created,
             layer: None,
+            step: None,
         }])
     }
 

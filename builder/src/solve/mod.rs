@@ -4,6 +4,7 @@ mod assemble;
 mod bench;
 mod exec;
 mod files;
+mod leaks;
 mod lines;
 mod planning;
 mod sources;
@@ -189,7 +190,7 @@ fn size_text(bytes: u64) -> String {
 }
 
 /// Lines of a Dockerfile around a span, with the span's own marked.
-fn excerpt(name: &str, text: &str, span: Span) -> String {
+pub(crate) fn excerpt(name: &str, text: &str, span: Span) -> String {
     let first = text[..span.start.min(text.len())].matches('\n').count();
     let last = text[..span.end.min(text.len())].matches('\n').count();
     let mut out = format!("{name}:{}\n--------------------", first + 1);

@@ -8,7 +8,8 @@ use super::worker::{Node, Output, Solver};
 use super::{Builder, identity_of};
 use crate::cache::LastRun;
 use crate::cache::session::Session;
-use crate::error::Result;
+use crate::check::{Report, check};
+use crate::error::{Error, Result};
 use crate::graph::{CopyFrom, CopyItem, Op, RunMount, Vertex, VertexId};
 use crate::key::{self, CacheKey, Fingerprint, Keyed, Part};
 use crate::plan::{BuildPlan, CacheView, PlannedStep, Verdict, plan};
@@ -49,6 +50,18 @@ impl Builder<'_> {
         let plans = plans.collect::<Result<Vec<_>>>()?;
         solver.folders.save(&self.cache)?;
         Ok(plans)
+    }
+
+    /// Checks the Dockerfile without building it. A base image that cannot be resolved leaves out the rules that need it.
+    pub fn check(&self, request: &BuildRequest) -> Result<Report> {
+        let lines = Lines::new(&Silent, self.ports.clock);
+        let folders = self.open_folders(request, &lines)?;
+        let ignore = folders.get(None).map(|folder| &folder.ignore);
+        let graphs = match self.graphs(request, &lines) {
+            Err(Error::Resolve { .. }) => Vec::new(),
+            graphs => graphs?,
+        };
+        Ok(check(&request.dockerfile, graphs.first(), ignore))
     }
 
     /// Explains the steps whose name has `step` in it (a number `3/5`, a stage, a piece of the command).
