@@ -5,6 +5,7 @@ mod blocking;
 mod budget;
 mod lists;
 mod mirrors;
+mod proxies;
 mod pull;
 mod push;
 mod support;
