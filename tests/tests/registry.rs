@@ -379,7 +379,14 @@ fn push_prints_docker_s_lines() {
     let pushed = lines_with(&run, ": Pushed");
     let expected: Vec<String> =
         layers.iter().rev().map(|layer| format!("{}: Pushed", &layer[7..19])).collect();
-    assert_eq!(pushed, expected, "top layer first, by the uncompressed hash");
+    let mut as_they_were_done = pushed.clone();
+    as_they_were_done.sort_unstable();
+    let mut by_name: Vec<&str> = expected.iter().map(String::as_str).collect();
+    by_name.sort_unstable();
+    assert_eq!(as_they_were_done, by_name, "every layer, by the uncompressed hash");
+    let first: Vec<&str> = lines[1..=layers.len()].iter().map(|line| &line[..12]).collect();
+    let top_first: Vec<&str> = expected.iter().map(|line| &line[..12]).collect();
+    assert_eq!(first, top_first, "they are named top layer first: {run}");
     let last = lines.last().expect("a last line");
     let answer = registry.get("/v2/nigelpoulton/ddd-book/manifests/ch8.1");
     let digest = registry.digest("nigelpoulton/ddd-book", "ch8.1");

@@ -28,6 +28,7 @@ mod load;
 mod login;
 mod logout;
 mod logs;
+mod manifest;
 mod pause;
 mod ps;
 mod ps_filter;
@@ -145,6 +146,7 @@ enum Verb {
     Login(login::Args),
     Logout(logout::Args),
     Logs(logs::Args),
+    Manifest(manifest::Args),
     Pause(pause::Args),
     Ps(ps::Args),
     Pull(pull::Args),
@@ -254,6 +256,7 @@ impl Verb {
             Self::Login(args) => args.run(session),
             Self::Logout(args) => args.run(session),
             Self::Logs(args) => args.run(session),
+            Self::Manifest(args) => args.run(session),
             Self::Pause(args) => args.run(session),
             Self::Ps(args) => args.run(session),
             Self::Pull(args) => args.run(session),

@@ -71,6 +71,11 @@ impl Images<'_> {
         pull::tags(self.engine, repository)
     }
 
+    /// The manifest or index that a registry has under a name, as it stands there.
+    pub fn remote_manifest(&self, reference: &Reference) -> Result<Vec<u8>> {
+        pull::manifest(self.engine, reference)
+    }
+
     /// Pushes one name.
     pub fn push(&self, request: &PushRequest, progress: &Arc<dyn PushProgress>) -> Result<Pushed> {
         push::push(self.engine, request, progress)

@@ -123,6 +123,16 @@ pub(crate) fn tags(engine: &Engine, repository: &oci::Repository) -> Result<Vec<
     Ok(engine.network().block_on(repository.tags())??)
 }
 
+/// The document that a registry has under a name.
+pub(crate) fn manifest(engine: &Engine, reference: &Reference) -> Result<Vec<u8>> {
+    let reference = reference.clone().or_latest();
+    let selector = Selector::of(&reference)
+        .ok_or_else(|| Error::Invalid(format!("{reference}: name a tag or a digest")))?;
+    let repository = engine.network().client()?.repository(reference.repository());
+    let fetched = engine.network().block_on(repository.manifest(&selector))??;
+    Ok(fetched.bytes.to_vec())
+}
+
 struct Fetch<'a> {
     engine: &'a Engine,
     repository: &'a Repository,
