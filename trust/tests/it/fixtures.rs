@@ -380,7 +380,8 @@ fn check_folder(name: &str, expected: &BTreeMap<String, Vec<u8>>) {
 
 #[test]
 fn the_folders_hold_what_is_generated_and_no_other_folder_stands_there() {
-    let mut names = vec!["keys".to_owned(), "published".to_owned()];
+    let mut names: Vec<String> =
+        ["keys", "published", "written-by-python-tuf"].map(str::to_owned).to_vec();
     for case in cases() {
         check_folder(case.name, &expected_files(&case));
         names.push(case.name.to_owned());
@@ -446,4 +447,39 @@ fn a_published_repository_is_byte_for_byte_the_golden_one() {
     let packed = trust::artifact::pack(publisher.repository.files()).unwrap();
     files.insert("_trust.manifest.json".to_owned(), packed.manifest.bytes().to_vec());
     check_folder("published", &files);
+}
+
+/// Covers: TRU-3, TRU-9, TRU-29
+#[test]
+fn a_repository_that_python_tuf_wrote_verifies_with_all_its_keys_and_bins() {
+    let root = folder().join("written-by-python-tuf");
+    let mut world = World::new();
+    world.files = read_all(&root);
+    let mut client = Client::of(&world);
+    for (path, content, role) in [
+        ("lib/top:1", "top", Some("targets")),
+        ("lib/team:1", "team", Some("team/one")),
+        ("lib/binned:7", "binned 7", Some("bin-")),
+        ("lib/binned:99", "", None),
+        ("other/binned:7", "", None),
+    ] {
+        let found = client.find(&mut world, path).unwrap();
+        match role {
+            Some(role) => {
+                let (hash, found) = found.unwrap();
+                assert_eq!(hash, sha256(content.as_bytes()));
+                assert!(found.starts_with(role), "{found}");
+            }
+            None => assert_eq!(found, None),
+        }
+    }
+    assert_eq!(client.version("root.json"), Some(2));
+    // One changed byte of any signed file is noticed.
+    for file in ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"] {
+        let genuine = world.files[file].clone();
+        let changed = String::from_utf8(genuine.clone()).unwrap().replace("2035-", "2036-");
+        world.files.insert(file.to_owned(), changed.into_bytes());
+        assert!(Client::of(&world).refresh(&mut world).is_err(), "{file}");
+        world.files.insert(file.to_owned(), genuine);
+    }
 }

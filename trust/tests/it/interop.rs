@@ -1,11 +1,17 @@
 //! `tough` as a second client: it loads what we publish, and we load what it signs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use bytes::Bytes;
 use futures_util::stream;
+use tough::editor::RepositoryEditor;
+use tough::key_source::KeySource;
+use tough::schema::{Hashes, Target};
+use tough::sign::Sign;
 use tough::{
     DefaultTransport, ExpirationEnforcement, RepositoryLoader, TargetName, Transport,
     TransportError, TransportErrorKind, TransportStream,
@@ -88,4 +94,72 @@ fn tough_refuses_what_we_refuse() {
         let trusted = trust::tuf::Repository::load_trusted(NAME, files, &root);
         assert!(trusted.is_err(), "{file}");
     }
+}
+
+/// A key that `tough` signs with.
+#[derive(Debug)]
+struct ToughKey(u8);
+
+#[async_trait]
+impl KeySource for ToughKey {
+    async fn as_sign(&self) -> Result<Box<dyn Sign>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Box::new(Ed25519KeyPair::from_seed_unchecked(&[self.0; 32])?))
+    }
+
+    async fn write(
+        &self,
+        _: &str,
+        _: &str,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err("the keys of a test are not written".into())
+    }
+}
+
+fn tough_target(content: &[u8]) -> Target {
+    let sha256 = hex::decode(crate::world::sha256(content)).unwrap();
+    Target {
+        length: content.len() as u64,
+        hashes: Hashes { sha256: sha256.into(), _extra: HashMap::new() },
+        custom: HashMap::new(),
+        _extra: HashMap::new(),
+    }
+}
+
+#[test]
+fn we_load_what_tough_signs() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root.json");
+    let publisher = Publisher::new();
+    std::fs::write(&root, publisher.root()).unwrap();
+    let one = NonZeroU64::new(1).unwrap();
+    let later = crate::world::LATER.parse().unwrap();
+    let keys: Vec<Box<dyn KeySource>> =
+        [1, 2, 3, 4].map(|seed| Box::new(ToughKey(seed)) as Box<dyn KeySource>).into();
+    block_on(async {
+        let mut editor = RepositoryEditor::new(&root).await.unwrap();
+        editor
+            .targets_version(one)
+            .unwrap()
+            .targets_expires(later)
+            .unwrap()
+            .snapshot_version(one)
+            .snapshot_expires(later)
+            .timestamp_version(one)
+            .timestamp_expires(later);
+        editor.add_target("lib/web:1", tough_target(b"web")).unwrap();
+        let signed = editor.sign(&keys).await.unwrap();
+        signed.write(folder.path().join("metadata")).await.unwrap();
+    });
+    let mut world = crate::world::World::new();
+    world.files = std::fs::read_dir(folder.path().join("metadata"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    let mut client = crate::world::Client::of(&world);
+    let (hash, role) = client.find(&mut world, "lib/web:1").unwrap().unwrap();
+    assert_eq!((hash, role.as_str()), (crate::world::sha256(b"web"), "targets"));
+    assert_eq!(client.find(&mut world, "lib/web:2").unwrap(), None);
 }
