@@ -13,7 +13,7 @@ use oci::Digest;
 
 use crate::error::Error;
 use crate::limits;
-use crate::name::RepositoryName;
+use crate::name::{RepositoryName, Tag};
 
 mod blobs;
 mod manifests;
@@ -105,8 +105,29 @@ impl Repositories {
         self.of(name).join(kind).join(digest.algorithm().as_str()).join(digest.hex())
     }
 
-    /// Writes a file so that a reader sees the old content, the new content or nothing.
+    /// Makes what was linked last survive a loss of power, before it is acknowledged.
+    pub(crate) fn settle(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        tags: &[Tag],
+    ) -> io::Result<()> {
+        let link = self.link(name, "_manifests", digest);
+        let tag = tags.first().map(|tag| self.tag_file(name, tag));
+        for folder in [Some(link), tag].iter().flatten().filter_map(|path| path.parent()) {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file so that a reader sees the old content, the new content or nothing. A file
+    /// that says the same already is left as it is: it was on the disk before it had its name.
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        // What cannot be read is written anew.
+        let old = read_small(path).unwrap_or_default();
+        if old.is_some_and(|old| old.as_bytes() == content) {
+            return Ok(());
+        }
         let staged = self.folder.join("staging").join(uploads::random_name()?);
         let written = write_synced(&staged, content).and_then(|()| replace(&staged, path));
         if written.is_err() {

@@ -305,7 +305,7 @@ pub(crate) fn store(
     for tag in tags {
         repositories.set_tag(name, tag, digest)?;
     }
-    Ok(())
+    repositories.settle(name, digest, tags)
 }
 
 /// end-9: a tag alone, or a manifest with every tag that means it.

@@ -20,7 +20,8 @@ impl Repositories {
         digest: &Digest,
         size: u64,
     ) -> io::Result<()> {
-        self.write(&self.link(name, "_blobs", digest), format!("{size}\n").as_bytes())
+        self.write(&self.link(name, "_blobs", digest), format!("{size}\n").as_bytes())?;
+        self.renew_blob(name, digest)
     }
 
     /// The size of a blob that the repository has.

@@ -50,7 +50,7 @@ impl Repositories {
         Ok(found)
     }
 
-    fn tag_file(&self, name: &RepositoryName, tag: &Tag) -> PathBuf {
+    pub(super) fn tag_file(&self, name: &RepositoryName, tag: &Tag) -> PathBuf {
         self.of(name).join("_tags").join(tag.as_str())
     }
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::name::Tag;
 
 fn open(root: &Path) -> Repositories {
     Repositories::open(root).expect("a root")

@@ -98,7 +98,8 @@ impl Repositories {
     ) -> io::Result<File> {
         let folder = self.upload_folder(name, id);
         fs::create_dir_all(&folder)?;
-        self.write(&folder.join("upload.json"), serde_json::to_string(record)?.as_bytes())?;
+        // Not flushed: a session that a loss of power takes is started again by its client.
+        fs::write(folder.join("upload.json"), serde_json::to_string(record)?)?;
         File::options().read(true).write(true).create_new(true).open(folder.join("data"))
     }
 
@@ -110,8 +111,9 @@ impl Repositories {
     ) -> io::Result<Option<(SessionRecord, File)>> {
         let folder = self.upload_folder(name, id);
         let Some(text) = read_small(&folder.join("upload.json"))? else { return Ok(None) };
+        let Ok(record) = serde_json::from_str(&text) else { return Ok(None) };
         match File::options().read(true).write(true).open(folder.join("data")) {
-            Ok(data) => Ok(Some((serde_json::from_str(&text)?, data))),
+            Ok(data) => Ok(Some((record, data))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
