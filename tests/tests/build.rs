@@ -515,7 +515,7 @@ fn mistakes_are_shown_with_line_caret_and_hint() {
         ("FROM busybox\nRUNN echo x\n", &["line 2", "RUNN", "^"]),
         ("FROM busybox\nCOPY onlyone\n", &["line 2", "COPY"]),
         ("RUN echo x\n", &["FROM"]),
-        ("", &["Dockerfile", "empty"]),
+        ("", &["no instructions"]),
         ("FROM busybox\nCOPY --from=nostage /a /b\n", &["nostage"]),
         ("FROM busybox\nENTRYPOINT\n", &["line 2", "ENTRYPOINT"]),
         ("FROM busybox\nCOPY --nonsense a b\n", &["line 2", "nonsense"]),

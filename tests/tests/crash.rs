@@ -8,8 +8,8 @@ use tests::crash::{Moments, Victim, kill_after, time};
 use tests::fixture::Layer;
 use tests::{Need, Registry, Site, have};
 
-/// Moments of each of the three tests: together more than fifty.
-const ROUNDS: u64 = 20;
+/// Moments of each of the three tests.
+const ROUNDS: u64 = 50;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
