@@ -163,3 +163,47 @@ fn we_load_what_tough_signs() {
     assert_eq!((hash, role.as_str()), (crate::world::sha256(b"web"), "targets"));
     assert_eq!(client.find(&mut world, "lib/web:2").unwrap(), None);
 }
+
+/// What `tough` makes of the attack folders: the differences are why the rules are our own.
+#[test]
+fn tough_agrees_on_the_attack_folders_but_for_a_known_list() {
+    let mut different = Vec::new();
+    for (name, case, trusted, served, anchor) in crate::fixtures::attack_folders() {
+        let datastore = tempfile::tempdir().unwrap();
+        for (file, bytes) in &trusted {
+            std::fs::write(datastore.path().join(file), bytes).unwrap();
+        }
+        let served: MetadataFiles =
+            served.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
+        let path = case["find"].as_str().unwrap();
+        let found = block_on(async {
+            let base = Url::parse("memory://repository/metadata/").unwrap();
+            let repository = RepositoryLoader::new(&anchor, base.clone(), base)
+                .transport(Memory(Arc::new(served)))
+                .datastore(datastore.path())
+                .expiration_enforcement(ExpirationEnforcement::Unsafe)
+                .load()
+                .await?;
+            let target = TargetName::new(path)?;
+            let found = repository.targets().signed.find_target(&target, false).is_ok();
+            Ok::<bool, tough::error::Error>(found)
+        });
+        let accepted = matches!(found, Ok(true));
+        if accepted != (case["expect"] == "ok") {
+            different.push((name, accepted));
+        }
+    }
+    let different: Vec<(&str, bool)> =
+        different.iter().map(|(name, accepted)| (name.as_str(), *accepted)).collect();
+    assert_eq!(
+        different,
+        [
+            // Expiry is switched off for it, see `load`.
+            ("delegated-role-expired", true),
+            ("freeze", true),
+            // Its `*` matches `/` too.
+            ("path-not-delegated", true),
+            ("root-expired", true),
+        ]
+    );
+}
