@@ -18,16 +18,26 @@ use crate::progress::TransferEvent;
 use crate::transport::IncomingStream;
 
 /// A blob on its way in. Every byte given out was counted, and the end comes only after the
-/// digest was proven; a broken connection is taken up again where it broke.
+/// digest was proven (or the whole length, where the receiver proves the digest); a broken connection is taken up again where it broke.
 pub struct BlobStream {
     repository: Repository,
     descriptor: Descriptor,
-    verifier: Option<Verifier>,
+    proof: Proof,
     places: VecDeque<Place>,
     open: Option<Open>,
     embedded: Option<Bytes>,
     failures: u32,
     ranges: Ranges,
+}
+
+/// Who proves that the bytes are the content.
+enum Proof {
+    /// This stream.
+    Here(Box<Verifier>),
+    /// Whoever reads it; only the length is held here.
+    AtReceiver { seen: u64 },
+    /// It was proven, and the end was given out.
+    Done,
 }
 
 /// A server that has the blob, and where on it.
@@ -96,6 +106,25 @@ impl Repository {
         descriptor: &Descriptor,
         verifier: Verifier,
     ) -> Result<BlobStream, RegistryError> {
+        self.stream(descriptor, Proof::Here(Box::new(verifier))).await
+    }
+
+    /// Reads a blob from an offset for a receiver that proves the digest itself before it shows
+    /// the content, as a store does: hashing every byte a second time here would prove nothing
+    /// more. Too many bytes and too few are errors all the same.
+    pub async fn blob_for_receiver(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobStream, RegistryError> {
+        self.stream(descriptor, Proof::AtReceiver { seen: offset }).await
+    }
+
+    async fn stream(
+        &self,
+        descriptor: &Descriptor,
+        proof: Proof,
+    ) -> Result<BlobStream, RegistryError> {
         let mut places = VecDeque::new();
         let registry = self.name.registry();
         for endpoint in self.exchange.mirrors(registry, Need::Content) {
@@ -117,14 +146,14 @@ impl Repository {
                 places.push_back(Place { endpoint, url: Some(url), kind: PlaceKind::Foreign });
             }
         }
-        let embedded = match verifier.seen() {
-            0 => descriptor.embedded().map(Bytes::from),
+        let embedded = match proof.seen() {
+            Some(0) => descriptor.embedded().map(Bytes::from),
             _ => None,
         };
         Ok(BlobStream {
             repository: self.clone(),
             descriptor: descriptor.clone(),
-            verifier: Some(verifier),
+            proof,
             places,
             open: None,
             embedded,
@@ -166,12 +195,12 @@ impl BlobStream {
 
     /// How many bytes were given out.
     pub fn offset(&self) -> u64 {
-        self.verifier.as_ref().map_or(self.descriptor.size(), Verifier::seen)
+        self.proof.seen().unwrap_or(self.descriptor.size())
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
-            if self.verifier.is_none() {
+            if matches!(self.proof, Proof::Done) {
                 return Ok(None);
             }
             if self.open.is_none() {
@@ -199,8 +228,15 @@ impl BlobStream {
     }
 
     fn take(&mut self, piece: Bytes) -> Result<Bytes, Problem> {
-        if let Some(verifier) = &mut self.verifier {
-            verifier.update(&piece)?;
+        match &mut self.proof {
+            Proof::Here(verifier) => verifier.update(&piece)?,
+            Proof::AtReceiver { seen } => {
+                *seen += piece.len() as u64;
+                if *seen > self.descriptor.size() {
+                    return Err(too_long(&self.descriptor).into());
+                }
+            }
+            Proof::Done => {}
         }
         self.failures = 0;
         let offset = self.offset();
@@ -210,7 +246,8 @@ impl BlobStream {
 
     fn finish(&mut self) -> Result<(), Problem> {
         self.open = None;
-        if let Some(verifier) = self.verifier.take() {
+        // The receiver's count is right here: `step` ends only at the whole length.
+        if let Proof::Here(verifier) = std::mem::replace(&mut self.proof, Proof::Done) {
             verifier.finish()?;
         }
         self.repository.tell(&self.descriptor, TransferEvent::Finished);
@@ -326,6 +363,21 @@ impl std::fmt::Debug for BlobStream {
     }
 }
 
+impl Proof {
+    /// Bytes taken in; nothing after the end.
+    fn seen(&self) -> Option<u64> {
+        match self {
+            Self::Here(verifier) => Some(verifier.seen()),
+            Self::AtReceiver { seen } => Some(*seen),
+            Self::Done => None,
+        }
+    }
+}
+
+fn too_long(descriptor: &Descriptor) -> VerifyError {
+    VerifyError::TooLong { digest: descriptor.digest().clone(), expected: descriptor.size() }
+}
+
 fn opened(answer: Answer, skip: u64) -> Result<Open, Problem> {
     match answer.stream {
         Some(stream) => Ok(Open { stream, skip, _permit: answer.permit }),
@@ -346,10 +398,7 @@ fn starts_at(answer: &Answer, asked: u64, descriptor: &Descriptor) -> Result<u64
         let length =
             answer.header(CONTENT_LENGTH.as_str()).and_then(|text| text.parse::<u64>().ok());
         return match length {
-            Some(length) if length > size => Err(Problem::Verify(VerifyError::TooLong {
-                digest: descriptor.digest().clone(),
-                expected: size,
-            })),
+            Some(length) if length > size => Err(too_long(descriptor).into()),
             _ => Ok(0),
         };
     }

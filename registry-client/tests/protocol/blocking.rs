@@ -103,7 +103,7 @@ fn a_reader_that_is_dropped_early_stops_the_transfer_and_an_error_comes_out_of_r
     drop(reader);
     registry.fault(Fault::once(Method::GET, "blobs", FaultKind::Corrupt(4_000_000)).times(9));
     let mut all = Vec::new();
-    let error = source.open(&descriptor).expect("opens").read_to_end(&mut all);
+    let error = source.open_verified(&descriptor).expect("opens").read_to_end(&mut all);
     let error = oci::TransferError::from_io("read", error.expect_err("corrupt"));
     assert_eq!(error.kind(), TransferErrorKind::Corrupt, "{error}");
     let missing = Descriptor::of("x/y".into(), b"missing");

@@ -277,6 +277,27 @@ async fn a_half_blob_from_before_is_completed() {
     assert_eq!(registry.seen(&Method::GET, "blobs")[0].header("range"), "bytes=6000-");
 }
 
+#[tokio::test]
+async fn a_receiver_that_proves_the_digest_itself_still_gets_the_right_length() {
+    let registry = TestRegistry::start().await;
+    let bytes = noise(10_000);
+    registry.put_blob("a", &bytes);
+    let descriptor = layer(&bytes);
+    let repository = repository(&client().0, &registry.host, "a");
+    registry.fault(Fault::once(Method::GET, "blobs", FaultKind::Cut(2_000)));
+    let mut stream = repository.blob_for_receiver(&descriptor, 4_000).await.expect("opens");
+    let mut rest = Vec::new();
+    while let Some(piece) = stream.next().await.expect("reads") {
+        rest.extend_from_slice(&piece);
+    }
+    assert_eq!(rest, bytes[4_000..]);
+    assert_eq!(stream.next().await.expect("stays at the end"), None);
+    let longer = Descriptor::new("x/y".into(), descriptor.digest().clone(), 9_999);
+    let mut stream = repository.blob_for_receiver(&longer, 0).await.expect("opens");
+    let error = stream.next().await.expect_err("a byte too many");
+    assert!(matches!(error.problem(), Problem::Verify(_)), "{error}");
+}
+
 /// Covers: DST-18
 #[tokio::test]
 async fn a_sha512_blob_is_a_blob_like_any_other() {
