@@ -4,6 +4,7 @@
 
 mod globals;
 mod metadata;
+mod mounts;
 mod ports;
 mod stage;
 mod steps;

@@ -5,7 +5,7 @@ use super::stage::{StageState, Step};
 use super::{Lowering, globals};
 use crate::chmod::ModeChange;
 use crate::error::Result;
-use crate::frontend::{Copy, Form, Heredoc, Mount, MountKind, Network, Run};
+use crate::frontend::{Copy, Form, Heredoc, Network, Run};
 use crate::graph::{CopyFrom, CopyItem, CopyOp, HistoryOrigin, Op, RunMount, RunOp, WorkdirOp};
 use crate::paths;
 
@@ -93,108 +93,6 @@ impl Lowering<'_> {
         env
     }
 
-    fn mount(
-        &mut self,
-        state: &StageState,
-        step: &Step<'_>,
-        value: &str,
-        before: &[RunMount],
-    ) -> Result<RunMount> {
-        let lexer = self.lexer();
-        let expand = |v: &str| lexer.word(v, &state.env).map_err(|e| e.to_string());
-        let mount = Mount::parse(value, &expand)
-            .map_err(|e| self.file.diagnostic(step.span, e.message).maybe_hint(e.hint))?;
-        let cwd = state.config.config.working_dir.clone();
-        let target = mount.target.as_deref().map(|t| paths::absolute(&cwd, t));
-        if target.as_deref() == Some("/") {
-            return Err(self.error(step.span, "invalid mount target \"/\""));
-        }
-        let owner = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
-        let own = |target: Option<String>| target.unwrap_or_default();
-        Ok(match mount.kind {
-            MountKind::Bind => {
-                let from = self.mount_source(state, step, mount.from.as_deref())?;
-                let source = paths::from_root(mount.source.as_deref().unwrap_or_default());
-                RunMount::Bind {
-                    target: own(target),
-                    from,
-                    source,
-                    writable: mount.read_only == Some(false),
-                }
-            }
-            MountKind::Cache => {
-                let seed = match mount.from.as_deref() {
-                    None => None,
-                    from => Some((
-                        self.mount_source(state, step, from)?,
-                        paths::from_root(mount.source.as_deref().unwrap_or_default()),
-                    )),
-                };
-                let id = mount
-                    .id
-                    .clone()
-                    .unwrap_or_else(|| paths::clean(mount.target.as_deref().unwrap_or_default()));
-                let namespace = self
-                    .options
-                    .build_args
-                    .get("BUILDKIT_CACHE_MOUNT_NS")
-                    .map_or("", String::as_str);
-                RunMount::Cache {
-                    target: own(target),
-                    id: format!("{namespace}/{id}"),
-                    sharing: mount.sharing,
-                    seed,
-                    mode: mount.mode,
-                    owner: (mount.uid.is_some() || mount.gid.is_some()).then_some(owner),
-                    read_only: mount.read_only == Some(true),
-                }
-            }
-            MountKind::Tmpfs => RunMount::Tmpfs { target: own(target), size: mount.size },
-            MountKind::Secret => {
-                let id = mount
-                    .id
-                    .clone()
-                    .or_else(|| {
-                        target.as_deref().and_then(|t| t.rsplit('/').next()).map(str::to_owned)
-                    })
-                    .or_else(|| mount.env.clone());
-                let id = id.unwrap_or_default();
-                let target =
-                    target.or_else(|| mount.env.is_none().then(|| format!("/run/secrets/{id}")));
-                RunMount::Secret {
-                    id,
-                    target,
-                    env: mount.env.clone(),
-                    required: mount.required,
-                    mode: mount.mode.unwrap_or(0o400),
-                    owner,
-                }
-            }
-            MountKind::Ssh => {
-                let number = before.iter().filter(|m| matches!(m, RunMount::Ssh { .. })).count();
-                RunMount::Ssh {
-                    id: mount.id.clone().unwrap_or_else(|| "default".to_owned()),
-                    target: target.unwrap_or_else(|| format!("/run/buildkit/ssh_agent.{number}")),
-                    required: mount.required,
-                    mode: mount.mode.unwrap_or(0o600),
-                    owner,
-                }
-            }
-        })
-    }
-
-    fn mount_source(
-        &mut self,
-        state: &StageState,
-        step: &Step<'_>,
-        from: Option<&str>,
-    ) -> Result<CopyFrom> {
-        match from {
-            None => Ok(CopyFrom::Context),
-            Some(name) => self.copy_source(name, false, state.index, step.span, &state.platform),
-        }
-    }
-
     pub(super) fn workdir(
         &mut self,
         state: &mut StageState,
@@ -230,69 +128,12 @@ impl Lowering<'_> {
         step: &Step<'_>,
         copy: &Copy,
     ) -> Result<()> {
-        let is_add = step.node.instruction.keyword() == "ADD";
-        let from = match &copy.from {
-            None => CopyFrom::Context,
-            Some(name) if name.contains('$') => {
-                return Err(self
-                    .file
-                    .diagnostic(step.span, "variable expansion is not supported for --from")
-                    .hint("define a new stage with FROM using an ARG from the global scope, and copy from that")
-                    .into());
-            }
-            Some(name) => self.copy_source(name, true, state.index, step.span, &state.platform)?,
-        };
-        let words = CopyWords {
-            sources: copy
-                .sources
-                .iter()
-                .map(|s| self.word(state, step, s))
-                .collect::<Result<_>>()?,
-            destination: self.word(state, step, &copy.destination)?,
-            chown: copy
-                .chown
-                .as_deref()
-                .map(|w| self.word(state, step, w))
-                .transpose()?
-                .filter(|w| !w.is_empty()),
-            chmod: copy
-                .chmod
-                .as_deref()
-                .map(|w| self.word(state, step, w))
-                .transpose()?
-                .filter(|w| !w.is_empty()),
-            checksum: copy.checksum.as_deref().map(|w| self.word(state, step, w)).transpose()?,
-        };
-        let exclude =
-            copy.exclude.iter().map(|w| self.word(state, step, w)).collect::<Result<Vec<_>>>()?;
-        crate::context::ignore::Patterns::new(&exclude)
+        let keyword = step.node.instruction.keyword();
+        let from = self.copy_from(state, step, copy)?;
+        let words = self.copy_words(state, step, copy)?;
+        crate::context::ignore::Patterns::new(&words.exclude)
             .map_err(|e| self.error(step.span, e.to_string()))?;
-        let mut items = Vec::new();
-        for source in &words.sources {
-            items.push(self.item(step, source, copy, words.checksum.as_deref(), is_add)?);
-        }
-        if words.checksum.is_some()
-            && (items.len() != 1
-                || !matches!(items[0], CopyItem::Url { .. } | CopyItem::Git { .. }))
-        {
-            let message = if items.len() == 1 {
-                "checksum requires HTTP(S) or Git sources"
-            } else {
-                "checksum can't be specified for multiple sources"
-            };
-            return Err(self.error(step.span, message));
-        }
-        for file in &copy.inline {
-            let content = if file.expand {
-                self.lexer()
-                    .ignore_quotes()
-                    .word(&file.content, &state.env)
-                    .map_err(|e| self.error(step.span, e.to_string()))?
-            } else {
-                file.content.clone()
-            };
-            items.push(CopyItem::Inline { name: file.name.clone(), content });
-        }
+        let items = self.copy_items(state, step, copy, &words, keyword == "ADD")?;
         let chmod = words
             .chmod
             .as_deref()
@@ -302,13 +143,12 @@ impl Lowering<'_> {
         let destination = paths::destination(&state.config.config.working_dir, &words.destination);
         if items.len() > 1 && !destination.ends_with('/') {
             let message = format!(
-                "when using {} with more than one source file, the destination must be a directory and end with a /",
-                step.node.instruction.keyword()
+                "when using {keyword} with more than one source file, the destination must be a directory and end with a /"
             );
             return Err(self.error(step.span, message));
         }
         let name = self.step_name(state, step, "");
-        let text = copy_text(is_add, copy, &words);
+        let text = copy_text(keyword, copy, &words);
         let op = CopyOp {
             from,
             items,
@@ -317,11 +157,84 @@ impl Lowering<'_> {
             chmod,
             link: copy.link,
             parents: copy.parents,
-            exclude,
+            exclude: words.exclude,
         };
         let id = self.push(state, step, Op::Copy(Box::new(op)), name);
         state.commit(text, HistoryOrigin::Step(id));
         Ok(())
+    }
+
+    fn copy_from(&mut self, state: &StageState, step: &Step<'_>, copy: &Copy) -> Result<CopyFrom> {
+        match &copy.from {
+            None => Ok(CopyFrom::Context),
+            Some(name) if name.contains('$') => Err(self
+                .file
+                .diagnostic(step.span, "variable expansion is not supported for --from")
+                .hint("define a new stage with FROM using an ARG from the global scope, and copy from that")
+                .into()),
+            Some(name) => self.copy_source(name, true, state.index, step.span, &state.platform),
+        }
+    }
+
+    /// Every word of the instruction with its variables replaced.
+    fn copy_words(
+        &mut self,
+        state: &StageState,
+        step: &Step<'_>,
+        copy: &Copy,
+    ) -> Result<CopyWords> {
+        let mut one =
+            |word: &Option<String>| word.as_deref().map(|w| self.word(state, step, w)).transpose();
+        let (chown, chmod, checksum) = (one(&copy.chown)?, one(&copy.chmod)?, one(&copy.checksum)?);
+        let mut all = |words: &[String]| {
+            words.iter().map(|w| self.word(state, step, w)).collect::<Result<Vec<_>>>()
+        };
+        Ok(CopyWords {
+            sources: all(&copy.sources)?,
+            exclude: all(&copy.exclude)?,
+            destination: self.word(state, step, &copy.destination)?,
+            chown: chown.filter(|w| !w.is_empty()),
+            chmod: chmod.filter(|w| !w.is_empty()),
+            checksum,
+        })
+    }
+
+    fn copy_items(
+        &self,
+        state: &StageState,
+        step: &Step<'_>,
+        copy: &Copy,
+        words: &CopyWords,
+        is_add: bool,
+    ) -> Result<Vec<CopyItem>> {
+        let mut items = Vec::new();
+        for source in &words.sources {
+            items.push(self.item(step, source, copy, words.checksum.as_deref(), is_add)?);
+        }
+        let is_remote =
+            |item: &CopyItem| matches!(item, CopyItem::Url { .. } | CopyItem::Git { .. });
+        match (&words.checksum, items.as_slice()) {
+            (None, _) => {}
+            (Some(_), [one]) if is_remote(one) => {}
+            (Some(_), [_]) => {
+                return Err(self.error(step.span, "checksum requires HTTP(S) or Git sources"));
+            }
+            (Some(_), _) => {
+                return Err(
+                    self.error(step.span, "checksum can't be specified for multiple sources")
+                );
+            }
+        }
+        for file in &copy.inline {
+            let content = if file.expand {
+                let expanded = self.lexer().ignore_quotes().word(&file.content, &state.env);
+                expanded.map_err(|e| self.error(step.span, e.to_string()))?
+            } else {
+                file.content.clone()
+            };
+            items.push(CopyItem::Inline { name: file.name.clone(), content });
+        }
+        Ok(items)
     }
 
     fn item(
@@ -380,6 +293,7 @@ struct RunCommand {
 
 struct CopyWords {
     sources: Vec<String>,
+    exclude: Vec<String>,
     destination: String,
     chown: Option<String>,
     chmod: Option<String>,
@@ -405,8 +319,8 @@ fn run_text(state: &StageState, args: &[String]) -> String {
 }
 
 /// `COPY --chown=1 a b /x # buildkit`: the words as they expanded, no `--from`.
-fn copy_text(is_add: bool, copy: &Copy, words: &CopyWords) -> String {
-    let mut text = String::from(if is_add { "ADD" } else { "COPY" });
+fn copy_text(keyword: &str, copy: &Copy, words: &CopyWords) -> String {
+    let mut text = keyword.to_owned();
     if copy.parents {
         text.push_str(" --parents");
     }

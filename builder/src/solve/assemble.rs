@@ -48,8 +48,7 @@ impl Solver<'_> {
                         .with_annotations(self.request.index_annotations.clone()),
                     Dialect::Docker => Index::docker(manifests),
                 };
-                let root = self.put(&Raw::encode(&index)?)?;
-                root
+                self.put(&Raw::encode(&index)?)?
             }
         };
         Ok(BuildResult { root, images, export_vertex: line.id })

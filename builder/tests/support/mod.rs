@@ -1,6 +1,9 @@
 //! A builder with a store in a temporary root, base images made on the spot, and a worker that carries out a few
 //! commands of its own in the mounted root.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
