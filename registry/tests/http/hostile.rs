@@ -285,8 +285,11 @@ async fn a_disk_that_refuses_links_leaves_no_half_written_name() {
     let staging = site.root().join("registry/staging");
     std::fs::remove_dir_all(&staging).expect("removed");
     site.put_manifest("a", "v1", &manifest).await.refused(500, "UNKNOWN");
-    site.send("POST", "/v2/a/blobs/uploads/", &[], "").await.refused(500, "UNKNOWN");
+    let blob = Digest::sha256(b"blob");
+    let path = format!("/v2/a/blobs/uploads/?digest={blob}");
+    site.send("POST", &path, &[], "blob").await.refused(500, "UNKNOWN");
     std::fs::create_dir(&staging).expect("made");
+    site.get(&format!("/v2/a/blobs/{blob}")).await.refused(404, "BLOB_UNKNOWN");
     site.get("/v2/a/manifests/v1").await.refused(404, "MANIFEST_UNKNOWN");
     site.put_manifest("a", "v1", &manifest).await.is(201);
 }
