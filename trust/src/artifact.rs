@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use oci::{Descriptor, Manifest, MediaType, Raw};
 
-use crate::limits::{EMBEDDED_BYTES_MAX, EMBEDDED_TOTAL_BYTES_MAX};
+use crate::limits::{EMBEDDED_BYTES_MAX, EMBEDDED_TOTAL_BYTES_MAX, TARGETS_BYTES_MAX};
 use crate::tuf::{Fetch, FetchError, MetadataFile, MetadataFiles, Request};
 use crate::{Error, Result};
 
@@ -160,7 +160,7 @@ impl Artifact {
     ) -> Result<MetadataFiles> {
         let mut files = MetadataFiles::new();
         for file in self.files.keys() {
-            let request = Request { file: file.clone(), limit: u64::MAX };
+            let request = Request { file: file.clone(), limit: TARGETS_BYTES_MAX };
             let bytes = ArtifactSource { artifact: self, blob }
                 .fetch(&request)
                 .map_err(|source| Error::Transport { file: file.clone(), source })?;

@@ -449,6 +449,15 @@ fn every_attack_folder_ends_as_its_case_says() {
     }
 }
 
+/// A repository that was published with one signer and one tag, `shop/web:1.0`.
+pub(crate) fn published_files() -> BTreeMap<String, Vec<u8>> {
+    let mut publisher = Publisher::new();
+    publisher.add_signer("nigel", 11);
+    publisher.sign("1.0", "one", &[11]);
+    let files = publisher.repository.files().iter();
+    files.map(|(name, bytes)| (name.clone(), bytes.to_vec())).collect()
+}
+
 /// The bytes we publish do not change by accident: clients everywhere have verified them.
 #[test]
 fn a_published_repository_is_byte_for_byte_the_golden_one() {
