@@ -12,6 +12,7 @@ mod container_prune;
 mod copy;
 mod create;
 mod diff;
+mod digest;
 mod doctor;
 mod exec;
 mod export;
@@ -29,11 +30,13 @@ mod login;
 mod logout;
 mod logs;
 mod manifest;
+mod oci_runtime;
 mod pause;
 mod ps;
 mod ps_filter;
 mod pull;
 mod push;
+mod referrers;
 mod registry;
 mod rename;
 mod restart;
@@ -47,6 +50,7 @@ mod stop;
 mod store;
 mod system;
 mod tag;
+mod tags;
 mod top;
 mod trust;
 mod unpause;
@@ -129,6 +133,7 @@ enum Verb {
     Copy(copy::Args),
     Create(create::Args),
     Diff(diff::Args),
+    Digest(digest::Args),
     Doctor(doctor::Args),
     Exec(exec::Args),
     Export(export::Args),
@@ -147,10 +152,12 @@ enum Verb {
     Logout(logout::Args),
     Logs(logs::Args),
     Manifest(manifest::Args),
+    OciRuntime(oci_runtime::Args),
     Pause(pause::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
+    Referrers(referrers::Args),
     Registry(registry::Args),
     Rename(rename::Args),
     Restart(restart::Args),
@@ -164,6 +171,7 @@ enum Verb {
     Store(store::Args),
     System(system::Args),
     Tag(tag::Args),
+    Tags(tags::Args),
     Top(top::Args),
     Trust(trust::Args),
     Unpause(unpause::Args),
@@ -241,6 +249,7 @@ impl Verb {
             Self::Copy(args) => args.run(session),
             Self::Create(args) => args.run(session),
             Self::Diff(args) => args.run(session),
+            Self::Digest(args) => args.run(session),
             Self::Doctor(args) => args.run(session),
             Self::Exec(args) => args.run(session),
             Self::Export(args) => args.run(session),
@@ -257,10 +266,12 @@ impl Verb {
             Self::Logout(args) => args.run(session),
             Self::Logs(args) => args.run(session),
             Self::Manifest(args) => args.run(session),
+            Self::OciRuntime(args) => args.run(session),
             Self::Pause(args) => args.run(session),
             Self::Ps(args) => args.run(session),
             Self::Pull(args) => args.run(session),
             Self::Push(args) => args.run(session),
+            Self::Referrers(args) => args.run(session),
             Self::Registry(args) => args.run(session),
             Self::Rename(args) => args.run(session),
             Self::Restart(args) => args.run(session),
@@ -274,6 +285,7 @@ impl Verb {
             Self::Store(args) => args.run(session),
             Self::System(args) => args.run(session),
             Self::Tag(args) => args.run(session),
+            Self::Tags(args) => args.run(session),
             Self::Top(args) => args.run(session),
             Self::Trust(args) => args.run(session),
             Self::Unpause(args) => args.run(session),

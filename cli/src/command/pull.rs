@@ -104,20 +104,18 @@ impl PullProgress for Board {
     fn event(&self, event: PullEvent<'_>) {
         let id = |layer: &engine::oci::Descriptor| short_id(&layer.digest().to_string()).to_owned();
         match event {
-            PullEvent::Resolved { reference, layers } => {
+            PullEvent::Resolved { reference, .. } => {
                 let name = match (reference.digest(), reference.tag()) {
                     (Some(_), _) => reference.to_string(),
                     (None, tag) => tag.unwrap_or("latest").to_owned(),
                 };
                 self.0.line(&format!("{name}: Pulling from {}", reference.repository().path()));
-                for layer in layers {
-                    self.0.layer(&id(layer), layer.size(), LayerStatus::PullingFsLayer);
-                }
             }
             PullEvent::LayerExists(layer) => {
                 self.0.layer(&id(layer), layer.size(), LayerStatus::AlreadyExists)
             }
             PullEvent::LayerProgress { layer, offset } => {
+                self.0.layer(&id(layer), layer.size(), LayerStatus::PullingFsLayer);
                 self.0.layer(&id(layer), layer.size(), LayerStatus::Downloading { bytes: offset });
             }
             PullEvent::LayerComplete(layer) => {

@@ -10,6 +10,7 @@ pub mod import;
 pub mod list;
 pub mod pull;
 pub mod push;
+mod remote;
 pub mod remove;
 
 use std::io::{Read, Write};
