@@ -38,6 +38,20 @@ pub(crate) struct ExecOrder {
     detached: bool,
 }
 
+/// The order for a probe of a container's health: the container's own user, folder and environment.
+pub(crate) fn probe_order(id: &ContainerId, command: &[String]) -> Order {
+    Order::Exec(ExecOrder {
+        id: id.clone(),
+        command: command.to_vec(),
+        env: Vec::new(),
+        workdir: None,
+        user: None,
+        privileged: false,
+        tty: false,
+        detached: false,
+    })
+}
+
 /// The command's side.
 pub(crate) fn run(
     runtime: &Runtime,

@@ -51,6 +51,26 @@ pub(crate) fn document(container: &Container, dirs: &StateDir) -> Value {
 }
 
 fn state_document(state: &State) -> Value {
+    let mut document = plain_state_document(state);
+    if let Some(health) = &state.health {
+        let log: Vec<Value> = health
+            .log
+            .iter()
+            .map(|probe| {
+                json!({
+                    "Start": time(Some(probe.start)),
+                    "End": time(Some(probe.end)),
+                    "ExitCode": probe.exit_code,
+                    "Output": probe.output,
+                })
+            })
+            .collect();
+        document["Health"] = json!({ "Status": health.status.as_str(), "FailingStreak": health.failing_streak, "Log": log });
+    }
+    document
+}
+
+fn plain_state_document(state: &State) -> Value {
     json!({
         "Status": state.status.as_str(),
         "Running": matches!(state.status, Status::Running | Status::Paused | Status::Restarting),

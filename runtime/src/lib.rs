@@ -15,6 +15,7 @@ mod clock;
 mod error;
 mod exec;
 mod executor;
+mod health;
 mod helper;
 mod id;
 mod inspect;
@@ -46,6 +47,7 @@ use std::process::ExitCode;
 
 pub use caps::{Capabilities, Capability, Grant};
 pub use error::{Error, ErrorKind, Result};
+pub use health::{HealthState, HealthStatus, ProbeResult};
 pub use helper::helper_main;
 pub use id::ContainerId;
 pub use monitor::monitor_main;

@@ -87,6 +87,8 @@ pub struct RunOptions {
     pub stop_timeout: Option<i64>,
     /// `--log-driver` and `--log-opt`.
     pub log: LogOptions,
+    /// `--health-cmd` and its like, over the image's own; a test of `NONE` is `--no-healthcheck`.
+    pub health: oci::Healthcheck,
     /// `--add-host`, as `name:address`.
     pub extra_hosts: Vec<String>,
     /// `--dns`.

@@ -8,6 +8,7 @@ use oci::ContainerConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::health::{HealthPlan, HealthState};
 use crate::id::ContainerId;
 use crate::options::RunOptions;
 use crate::signal::Signal;
@@ -117,7 +118,7 @@ impl Record {
             .as_deref()
             .filter(|dir| !dir.is_empty())
             .unwrap_or(&image_config.working_dir);
-        Ok(Self {
+        let record = Self {
             version: 1,
             id,
             name,
@@ -135,7 +136,9 @@ impl Record {
             cleanup,
             image_config,
             options,
-        })
+        };
+        record.health_plan()?;
+        Ok(record)
     }
 
     /// The host name: what was asked for, or the short id.
@@ -151,6 +154,13 @@ impl Record {
     /// The command after the entrypoint.
     pub fn command(&self) -> &[String] {
         &self.args[self.entrypoint_len..]
+    }
+
+    /// The health check, where there is one.
+    pub(crate) fn health_plan(&self) -> Result<Option<HealthPlan>> {
+        let default = ["/bin/sh", "-c"].map(str::to_owned);
+        let shell = self.image_config.shell.as_deref().unwrap_or(&default);
+        HealthPlan::merge(self.image_config.healthcheck.as_ref(), &self.options.health, shell)
     }
 
     /// Seconds `stop` waits before it kills; `None` is for ever.
@@ -288,6 +298,9 @@ pub struct State {
     pub restart_count: u32,
     /// Whether a user stopped it: `unless-stopped` looks at this.
     pub stopped_by_user: bool,
+    /// Of the current run, where there is a health check.
+    #[serde(default)]
+    pub health: Option<HealthState>,
 }
 
 impl State {
@@ -304,6 +317,7 @@ impl State {
             finished_at: None,
             restart_count: 0,
             stopped_by_user: false,
+            health: None,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use runtime::{
-    AttachEnd, AttachOptions, DetachKeys, Error, LogQuery, Removal, RestartPolicy, Signal,
-    SignalProxy, Status, StopTimeout, WaitCondition,
+    AttachEnd, AttachOptions, DetachKeys, Error, HealthStatus, LogQuery, Removal, RestartPolicy,
+    Signal, SignalProxy, Status, StopTimeout, WaitCondition,
 };
 use support::{Collected, Machine, can_run_containers, cgroup_dirs, processes_naming, until};
 
@@ -533,4 +533,44 @@ fn inspect_has_dockers_keys() {
     assert!(table.rows.iter().any(|row| row.last().unwrap().contains("sleep 1000")), "{table:?}");
     let usage = machine.runtime.usage(&id).unwrap();
     assert!(usage.pids >= 1 && usage.cpu_system > 0);
+}
+
+/// Covers: RUN-31
+#[test]
+fn probes_make_a_container_healthy_and_unhealthy() {
+    if !can_run_containers() {
+        return;
+    }
+    let machine = Machine::new();
+    let id = machine.create("probed", "sleep 1000", |options| {
+        options.health.test =
+            ["CMD-SHELL", "echo looked; test -e /tmp/ok"].map(str::to_owned).to_vec();
+        options.health.interval = 50_000_000;
+        options.health.retries = 2;
+    });
+    machine.runtime.start(&id).unwrap();
+    let health = || machine.runtime.get(&id).unwrap().state.health.unwrap();
+    assert_eq!(health().status, HealthStatus::Starting);
+    until("two failures", || health().status == HealthStatus::Unhealthy);
+    let last = health().log.last().unwrap().clone();
+    assert_eq!((last.exit_code, last.output.as_str()), (1, "looked\n"));
+    machine.exec(&id, &["touch", "/tmp/ok"]).unwrap();
+    until("a success", || health().status == HealthStatus::Healthy);
+    until("five results and no more", || health().log.len() == 5);
+    assert_eq!(machine.runtime.inspect(&id).unwrap()["State"]["Health"]["Status"], "healthy");
+    let slow = machine.create("slow", "sleep 1000", |options| {
+        options.health.test = ["CMD", "sleep", "98761"].map(str::to_owned).to_vec();
+        (options.health.interval, options.health.timeout, options.health.retries) =
+            (10_000_000, 200_000_000, 1);
+    });
+    machine.runtime.start(&slow).unwrap();
+    let health = || machine.runtime.get(&slow).unwrap().state.health.unwrap();
+    until("a probe to take too long", || health().status == HealthStatus::Unhealthy);
+    let last = health().log[0].clone();
+    assert_eq!(
+        (last.exit_code, last.output.as_str()),
+        (-1, "Health check exceeded timeout (200ms)")
+    );
+    machine.runtime.kill(&slow, Signal::KILL).unwrap();
+    until("no probe to be left", || processes_naming("sleep\x0098761").is_empty());
 }

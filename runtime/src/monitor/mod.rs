@@ -5,6 +5,7 @@
 //! held, so everybody can see whether a state that says `running` is true.
 
 mod client;
+mod probe;
 mod session;
 mod supervisor;
 

@@ -4,14 +4,17 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
 
 use super::client::Client;
+use super::probe::Prober;
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::health::HealthState;
 use crate::launch::{ChildStreams, Launched};
 use crate::limits;
 use crate::log::{LogDriver, Splitter};
@@ -146,9 +149,14 @@ impl Streams {
 }
 
 /// What a client asked for that concerns the container and not its streams.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Request {
-    Signal { number: i32, stop: bool },
+    /// The state of the health check has changed.
+    Health(HealthState),
+    Signal {
+        number: i32,
+        stop: bool,
+    },
     Pause,
     Resume,
 }
@@ -161,6 +169,7 @@ pub(super) struct Session<'a> {
     pub(super) listener: &'a UnixListener,
     pub(super) tap: Option<&'a SignalTap>,
     pub(super) stdin_once: bool,
+    pub(super) prober: Option<Prober<'a>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -171,6 +180,8 @@ enum Source {
     Listener,
     Tap,
     Client(usize),
+    Probe,
+    ProbeOutput,
 }
 
 impl Session<'_> {
@@ -185,9 +196,10 @@ impl Session<'_> {
         loop {
             let ready = self.wait(launched.handle.as_fd());
             let ended = ready.contains(&Source::Ended);
+            let probe_spoke = ready.contains(&Source::Probe);
             for source in ready {
                 match source {
-                    Source::Ended => {}
+                    Source::Ended | Source::Probe | Source::ProbeOutput => {}
                     Source::Output(index) => self.read_output(index, &mut buffer),
                     Source::StdinRoom => self.streams.write_stdin(),
                     Source::Listener => self.accept(),
@@ -195,9 +207,13 @@ impl Session<'_> {
                     Source::Client(index) => self.serve(index, handle),
                 }
             }
+            if !ended {
+                self.look_after_health(probe_spoke, handle);
+            }
             self.forget_gone();
             self.streams.outputs.retain(|output| !output.closed);
             if ended {
+                self.prober = None;
                 before_last_read();
                 self.drain(&mut buffer);
                 return;
@@ -240,13 +256,31 @@ impl Session<'_> {
                 fds.push(PollFd::new(&output.fd, PollFlags::IN));
             }
         }
-        let _ = poll(&mut fds, None::<&Timespec>);
+        if let Some(prober) = &self.prober {
+            // The helper's socket first; its output only has to be taken away.
+            for (index, fd) in prober.fds().into_iter().enumerate() {
+                sources.push(if index == 0 { Source::Probe } else { Source::ProbeOutput });
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            }
+        }
+        let timeout = self.prober.as_ref().and_then(Prober::patience).map(timespec);
+        let _ = poll(&mut fds, timeout.as_ref());
         sources
             .into_iter()
             .zip(&fds)
             .filter(|(_, fd)| !fd.revents().is_empty())
             .map(|(source, _)| source)
             .collect()
+    }
+
+    fn look_after_health(
+        &mut self,
+        probe_spoke: bool,
+        handle: &mut dyn FnMut(Request) -> Result<(), String>,
+    ) {
+        if let Some(state) = self.prober.as_mut().and_then(|prober| prober.work(probe_spoke)) {
+            let _ = handle(Request::Health(state.clone()));
+        }
     }
 
     fn read_output(&mut self, index: usize, buffer: &mut [u8]) {
@@ -323,7 +357,13 @@ impl Session<'_> {
                 }
                 Frame::Resize(size) => self.streams.resize(size),
                 Frame::Attach { stdin } => client.attach(stdin),
-                other => answer(client, &other, handle),
+                other => {
+                    if let (Frame::Pause | Frame::Resume, Some(prober)) = (&other, &mut self.prober)
+                    {
+                        prober.set_paused(other == Frame::Pause);
+                    }
+                    answer(client, &other, handle);
+                }
             }
         }
         if client.is_gone() && client.gives_stdin() && self.stdin_once {
@@ -333,6 +373,13 @@ impl Session<'_> {
 
     fn forget_gone(&mut self) {
         self.clients.retain(|client| !client.is_gone());
+    }
+}
+
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
     }
 }
 

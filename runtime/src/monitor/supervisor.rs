@@ -3,10 +3,11 @@
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{WaitOptions, waitpid};
 
 use super::client::Client;
+use super::probe::Prober;
 use super::session::{self, Request, Session, Streams};
 use crate::bundle;
 use crate::cgroup::Cgroup;
@@ -179,6 +180,14 @@ impl Supervisor {
     fn carry(&mut self, launched: &Launched, streams: Streams) {
         let cgroup = Cgroup::of(self.record.id.as_str());
         let own_pids = self.record.options.pid == crate::options::NamespaceMode::Private;
+        let prober = self
+            .record
+            .health_plan()
+            .ok()
+            .flatten()
+            .map(|plan| Prober::new(&self.dirs, &self.record.id, plan));
+        self.state.health = prober.as_ref().map(|prober| prober.state().clone());
+        let _ = self.dirs.write_state(&self.record.id, &self.state, &self.lock);
         let mut session = Session {
             streams,
             log: self.log.as_mut(),
@@ -186,6 +195,7 @@ impl Supervisor {
             listener: &self.listener,
             tap: self.tap.as_ref(),
             stdin_once: self.record.options.stdin_once,
+            prober,
         };
         let (state, record, dirs, lock) = (&mut self.state, &self.record, &self.dirs, &self.lock);
         let mut handle = |request| {
@@ -217,10 +227,7 @@ impl Supervisor {
                     .iter()
                     .map(|client| PollFd::from_borrowed_fd(client.fd(), PollFlags::IN)),
             );
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(60),
-                tv_nsec: left.subsec_nanos().into(),
-            };
+            let timeout = session::timespec(left);
             let _ = poll(&mut fds, Some(&timeout));
             drop(fds);
             session::accept(&self.listener, &mut self.clients);
@@ -314,6 +321,10 @@ fn handle_request(
     record: &Record,
 ) -> Result<(), String> {
     match request {
+        Request::Health(health) => {
+            state.health = Some(health);
+            Ok(())
+        }
         Request::Signal { number, stop } => {
             let signal = if number == 0 {
                 record.stop_signal
