@@ -64,11 +64,13 @@ fn the_commands_of_readme_work_on_a_clean_root() {
                 .replace("8080", &three.to_string());
             script.push_str(&line);
             script.push('\n');
+            if line.ends_with('&') {
+                script.push_str("background=$!\n");
+            }
         }
     }
     // What was started in the background ends with the script.
-    let script =
-        format!("cd {}\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n{script}", root.display());
+    let script = format!("cd {}\ntrap 'kill $background' EXIT\n{script}", root.display());
     let run = site.shell(&script).ok();
     assert!(run.stdout.contains("Harbour log"), "the page was fetched: {run}");
 }
