@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use oci::Digest;
 
@@ -32,11 +32,11 @@ pub enum Item {
 #[derive(Debug)]
 pub struct Lease {
     path: PathBuf,
-    state: Mutex<Held>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct State {
     file: File,
     items: BTreeSet<Item>,
 }
@@ -61,7 +61,7 @@ impl Lease {
                 && disk.rename_if_there(&hidden, &path)?
                 && lock::is_at(&file, &path).map_err(at("read", &path))?
             {
-                let state = Mutex::new(Held { file, items: BTreeSet::new() });
+                let state = Mutex::new(State { file, items: BTreeSet::new() });
                 return Ok(Self { path, state });
             }
         }
@@ -91,6 +91,28 @@ impl Lease {
         Ok(())
     }
 }
+
+/// Keeps what was just made from the collector until whoever gets it holds it in a lease of
+/// their own: drop it after that.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    _lease: Option<Arc<Lease>>,
+}
+
+impl Held {
+    pub(crate) fn by(lease: Arc<Lease>) -> Self {
+        Self { _lease: Some(lease) }
+    }
+}
+
+/// Who holds a thing does not make it another thing.
+impl PartialEq for Held {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
 
 impl Drop for Lease {
     fn drop(&mut self) {

@@ -37,7 +37,7 @@ pub use layer::{
     LayerRecord, Layers, Stack, Unpack, ZSTD_LEVEL, detect,
 };
 pub use layout::FORMAT;
-pub use lease::{Item, Lease};
+pub use lease::{Held, Item, Lease};
 pub use names::{Displaced, Name, Named, Names};
 pub use snapshot::{
     Access, Changes, Driver, Mounts, Native, Overlay, Persistence, SnapshotKey, SnapshotRecord,

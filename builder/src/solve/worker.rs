@@ -249,6 +249,7 @@ impl<'s> Solver<'s> {
             diff_id: known.diff_id.clone(),
             bytes: record.bytes,
             entries: 1,
+            held: store::Held::default(),
         })
     }
 

@@ -174,8 +174,7 @@ impl Archives {
     /// A plain layer is compressed once, here; a compressed one is taken as it is.
     fn docker_layer(&self, file: &Path, diff_id: &Digest, lease: &Lease) -> Result<Descriptor> {
         let layers = self.store.layers();
-        if let Some(known) = layers.blob_of(diff_id, Compression::Gzip)? {
-            lease.hold(known.digest())?;
+        if let Some(known) = layers.blob_of(diff_id, Compression::Gzip, lease)? {
             let media_type = Dialect::Docker.layer(Compression::Gzip);
             return Ok(Descriptor::new(media_type, known.digest().clone(), known.size()));
         }

@@ -8,6 +8,7 @@ use oci::{Algorithm, Descriptor, Digest, Hasher, MediaType, VerifyError};
 
 use super::Content;
 use crate::error::{Error, Result, at};
+use crate::lease::Lease;
 use crate::lock;
 
 /// A blob under construction. It becomes visible by a commit, and leaves nothing without one.
@@ -71,9 +72,11 @@ impl Writer {
         self.publish(&digest)
     }
 
-    /// Publishes the blob under the digest that it turned out to have.
-    pub fn commit_as(mut self, media_type: MediaType) -> Result<Descriptor> {
+    /// Publishes the blob under the digest that it turned out to have, held by `lease` before
+    /// it can be seen.
+    pub fn commit_as(mut self, media_type: MediaType, lease: &Lease) -> Result<Descriptor> {
         let digest = self.finish_hash();
+        lease.hold(&digest)?;
         self.publish(&digest)?;
         Ok(Descriptor::new(media_type, digest, self.size))
     }

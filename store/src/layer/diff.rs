@@ -7,6 +7,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use oci::{Algorithm, Compression, Descriptor, Digest, Hasher, MediaType};
 use rustix::fs::{CWD, Mode, OFlags, Stat, openat};
@@ -18,6 +19,7 @@ use super::stack::{Found, Stack};
 use super::{Layer, LayerId, Layers, decoder};
 use crate::content::into_io;
 use crate::error::{Error, LayerError, Result, at};
+use crate::lease::{Held, Lease};
 use crate::limits::LAYER_BYTES_MAX;
 use crate::tar::{Entry, Kind, Reader, TarError, Time, Writer};
 
@@ -81,10 +83,12 @@ pub struct Diff {
     pub bytes: u64,
     /// How many entries it has; none means that nothing changed.
     pub entries: u64,
+    /// Keeps the blob until the caller holds it.
+    pub held: Held,
 }
 
 impl Layers {
-    /// Writes an unpacked layer as a blob. Hold its digest in a lease before it is needed.
+    /// Writes an unpacked layer as a blob.
     pub fn diff(&self, id: &LayerId, options: &DiffOptions) -> Result<Diff> {
         let layer = self.require(id)?;
         if let Some(known) = self.known(&layer, options)? {
@@ -96,7 +100,8 @@ impl Layers {
     /// A layer whose content is known needs not be compressed again; a clamped one may differ.
     fn known(&self, layer: &Layer, options: &DiffOptions) -> Result<Option<Diff>> {
         let (Some(diff_id), None) = (layer.diff_id(), options.epoch) else { return Ok(None) };
-        let blob = self.blob_of(diff_id, options.compression)?;
+        let lease = self.making()?;
+        let blob = self.blob_of(diff_id, options.compression, &lease)?;
         Ok(blob.map(|blob| {
             let media_type = options.dialect.layer(options.compression);
             Diff {
@@ -104,6 +109,7 @@ impl Layers {
                 diff_id: diff_id.clone(),
                 bytes: layer.bytes(),
                 entries: 1,
+                held: Held::by(lease),
             }
         }))
     }
@@ -137,9 +143,7 @@ impl Layers {
         let totals =
             copy_tar(tee, &mut hashing).map_err(|error| from_io("read layer", self, error))?;
         let diff_id = hashing.hasher.finish();
-        let descriptor = writer.commit_as(media_type)?;
-        self.remember(&diff_id, totals.bytes, &descriptor)?;
-        Ok(Diff { descriptor, diff_id, bytes: totals.bytes, entries: totals.entries })
+        self.finish(writer, media_type, diff_id, totals)
     }
 
     fn write(
@@ -154,9 +158,26 @@ impl Layers {
             Ok((totals, hashing.hasher.finish()))
         });
         let (totals, diff_id) = done.map_err(|error| from_io("write layer", self, error))?;
-        let descriptor = writer.commit_as(options.dialect.layer(options.compression))?;
+        self.finish(writer, options.dialect.layer(options.compression), diff_id, totals)
+    }
+
+    fn finish(
+        &self,
+        writer: crate::Writer,
+        media_type: MediaType,
+        diff_id: Digest,
+        totals: Totals,
+    ) -> Result<Diff> {
+        let lease = self.making()?;
+        let descriptor = writer.commit_as(media_type, &lease)?;
         self.remember(&diff_id, totals.bytes, &descriptor)?;
-        Ok(Diff { descriptor, diff_id, bytes: totals.bytes, entries: totals.entries })
+        let (bytes, entries, held) = (totals.bytes, totals.entries, Held::by(lease));
+        Ok(Diff { descriptor, diff_id, bytes, entries, held })
+    }
+
+    /// Between the making of a blob and the caller's lease two collections may pass.
+    fn making(&self) -> Result<Arc<Lease>> {
+        Lease::create(self.layout(), self.disk(), "making").map(Arc::new)
     }
 
     /// Writes several layers as one flat tree (`export`), uncompressed.
@@ -529,7 +550,13 @@ impl<'a> Walk<'a> {
             entry.mtime.seconds = entry.mtime.seconds.min(epoch);
         }
         self.totals.entries += 1;
-        self.out.entry(&entry)
+        self.out.entry(&entry).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => into_io(Error::Unarchivable {
+                path: String::from_utf8_lossy(&entry.path).into_owned().into(),
+                reason: error.to_string(),
+            }),
+            _ => error,
+        })
     }
 }
 

@@ -31,6 +31,7 @@ use crate::content::Content;
 use crate::disk::Disk;
 use crate::error::{Error, Result, at};
 use crate::layout::Layout;
+use crate::lease::Lease;
 use crate::limits::STACK_DEPTH_MAX;
 use crate::lock::Lock;
 use crate::staging::Staging;
@@ -302,16 +303,21 @@ impl Layers {
     }
 
     /// A blob in the store that holds this content with this compression, so that it need not
-    /// be made again.
+    /// be made again. It is held by `lease`.
     pub fn blob_of(
         &self,
         diff_id: &Digest,
         compression: Compression,
+        lease: &Lease,
     ) -> Result<Option<Descriptor>> {
         let Some(record) = self.diff_record(diff_id)? else { return Ok(None) };
         for blob in record.blobs {
             let fits = blob.media_type().layer_compression() == Some(compression);
-            if fits && self.content.rely(blob.digest())? == Some(blob.size()) {
+            if !fits {
+                continue;
+            }
+            lease.hold(blob.digest())?;
+            if self.content.rely(blob.digest())? == Some(blob.size()) {
                 return Ok(Some(blob));
             }
         }

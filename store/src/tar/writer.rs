@@ -29,6 +29,7 @@ impl<W: Write> Writer<W> {
     /// Starts an entry. A file's data must follow through [`Writer::data`], all of it.
     pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
         self.end_entry()?;
+        check(entry)?;
         let records = pax_records(entry);
         if !records.is_empty() {
             self.inner.write_all(&block(&pax_entry(entry, records.len()), b'x'))?;
@@ -63,6 +64,23 @@ impl<W: Write> Writer<W> {
         }
         let padding = std::mem::take(&mut self.padding);
         self.inner.write_all(zeros(padding))
+    }
+}
+
+/// Refuses what the format cannot say, rather than say something else.
+fn check(entry: &Entry) -> io::Result<()> {
+    let refuse = |reason| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    match entry.kind {
+        Kind::BlockDevice { major, minor } | Kind::CharDevice { major, minor }
+            if u64::from(major.max(minor)) > OCTAL_7_MAX =>
+        {
+            return refuse("its device number is too large");
+        }
+        _ => {}
+    }
+    match entry.xattrs.iter().any(|(name, _)| name.contains(&b'=')) {
+        true => refuse("the name of one of its attributes contains `=`"),
+        false => Ok(()),
     }
 }
 

@@ -96,6 +96,21 @@ fn what_a_live_lease_holds_stays_and_the_end_of_the_lease_frees_it() {
 
 /// Covers: DST-69
 #[test]
+fn a_layer_just_made_stays_until_its_maker_holds_it() {
+    let store = store();
+    let tar = Tar::new().file("a", b"1").build();
+    let made = store.layers().add_tar(&tar[..], &store::DiffOptions::default()).expect("writes");
+    let_the_stamps_age(&store);
+    prune(&store);
+    assert!(store.content().stat(made.descriptor.digest()).expect("looks").is_some());
+    let digest = made.descriptor.digest().clone();
+    drop(made);
+    prune(&store);
+    assert!(store.content().stat(&digest).expect("looks").is_none());
+}
+
+/// Covers: DST-69
+#[test]
 fn a_lease_of_a_dead_process_holds_nothing() {
     let store = store();
     let blob = store.blob(b"x");
@@ -200,7 +215,7 @@ fn a_running_unpack_is_no_leftover() {
     prune(&store);
     writer.append(&tar).expect("writes");
     let descriptor = writer
-        .commit_as(oci::MediaType::OciLayer(oci::Compression::None))
+        .commit_as(oci::MediaType::OciLayer(oci::Compression::None), &lease)
         .expect("its file is there");
     unpack.layer(0, &descriptor).expect("unpacks");
     unpack.finish().expect("its folder is there");

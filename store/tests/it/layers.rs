@@ -350,6 +350,20 @@ fn a_file_that_would_be_read_as_a_whiteout_is_refused() {
 }
 
 #[test]
+fn an_attribute_that_pax_cannot_name_is_refused_with_its_file() {
+    let store = store();
+    let folder = upper(&store, "upper");
+    std::fs::write(folder.join("odd"), b"").expect("writes");
+    rustix::fs::lsetxattr(folder.join("odd"), "user.a=b", b"1", rustix::fs::XattrFlags::empty())
+        .expect("sets");
+    let error = store
+        .layers()
+        .diff_folder(&folder, None, &DiffOptions::default())
+        .expect_err("cannot be represented");
+    assert!(error.to_string().contains("odd") && error.to_string().contains('='), "{error}");
+}
+
+#[test]
 fn a_layer_goes_out_as_it_came_in() {
     let store = store();
     let tar = Tar::new()
