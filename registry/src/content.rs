@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use oci::{Descriptor, Digest};
-use store::Store;
+use store::{Disk, Store};
 
 use crate::error::Error;
 use crate::fault::Fault;
@@ -20,7 +20,12 @@ pub(crate) struct Content {
 impl Content {
     /// Opens the store under `root`.
     pub(crate) fn open(root: &Path) -> Result<Self, Error> {
-        let opened = Store::open(root);
+        Self::open_on(root, Disk::default())
+    }
+
+    /// Opens the store on a disk that may fail on cue.
+    pub(crate) fn open_on(root: &Path, disk: Disk) -> Result<Self, Error> {
+        let opened = Store::open_on(root, disk);
         let store =
             opened.map_err(|error| Error::Store { act: "open it", source: error.into() })?;
         Ok(Self { content: store.content().clone(), store })

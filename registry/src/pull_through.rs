@@ -5,6 +5,7 @@
 //! What is asked for by digest and was fetched before costs the upstream nothing.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::clock::Moment;
 use crate::content::Content;
 use crate::fault::{Code, Fault};
 use crate::handler::{App, Call, blobs, manifests};
-use crate::manifest::Submission;
+use crate::manifest::{Kind, Submission};
 use crate::name::{ManifestReference, RepositoryName, Tag};
 use crate::repository::Repositories;
 use crate::uploads::blocking;
@@ -195,7 +196,8 @@ impl PullThrough {
         let (repositories, content, name) =
             (self.repositories.clone(), self.content.clone(), name.clone());
         blocking("keep a manifest", move || {
-            manifests::store(&repositories, &content, &name, &submission, &tags)
+            manifests::store(&repositories, &content, &name, &submission, &tags)?;
+            link_present(&repositories, &content, &name, &submission)
         })
         .await
     }
@@ -260,6 +262,23 @@ impl PullThrough {
         found.sort_by(|a, b| a.digest().cmp(b.digest()));
         Ok(Some(found))
     }
+}
+
+/// The upstream says that the repository has what the manifest names: what another repository
+/// already brought here need not be fetched again.
+fn link_present(
+    repositories: &Repositories,
+    content: &Content,
+    name: &RepositoryName,
+    submission: &Submission,
+) -> io::Result<()> {
+    let blobs = submission.references().filter(|(kind, _)| *kind == Kind::Blob);
+    for (_, descriptor) in blobs {
+        if content.rely(descriptor.digest())? == Some(descriptor.size()) {
+            repositories.link_blob(name, descriptor.digest(), descriptor.size())?;
+        }
+    }
+    Ok(())
 }
 
 /// What a client is told when the upstream gives nothing.

@@ -16,6 +16,8 @@ use crate::limits;
 use crate::name::{RepositoryName, Tag};
 
 mod blobs;
+#[cfg(test)]
+pub(crate) mod faults;
 mod manifests;
 mod referrers;
 mod tags;
@@ -33,6 +35,8 @@ pub(crate) struct Repositories {
     folder: PathBuf,
     // Held for the life of the server: two servers on one root would lose upload sessions.
     _lock: File,
+    #[cfg(test)]
+    faults: faults::Faults,
 }
 
 impl Repositories {
@@ -54,7 +58,12 @@ impl Repositories {
         let staging = folder.join("staging");
         remove_tree(&staging).map_err(fail)?;
         fs::create_dir_all(&staging).map_err(fail)?;
-        let repositories = Self { folder, _lock: lock };
+        let repositories = Self {
+            folder,
+            _lock: lock,
+            #[cfg(test)]
+            faults: faults::Faults::default(),
+        };
         repositories.check_layout(root)?;
         Ok(repositories)
     }
@@ -97,6 +106,23 @@ impl Repositories {
         Ok(found)
     }
 
+    /// Called before every change of the disk, so that a test can make any of them fail.
+    fn ask(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.ask()?;
+        Ok(())
+    }
+
+    /// Removes a file; whether there was one.
+    fn remove(&self, path: &Path) -> io::Result<bool> {
+        self.ask()?;
+        match fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn of(&self, name: &RepositoryName) -> PathBuf {
         self.folder.join("repositories").join(name.as_str())
     }
@@ -114,6 +140,7 @@ impl Repositories {
     ) -> io::Result<()> {
         let link = self.link(name, "_manifests", digest);
         let tag = tags.first().map(|tag| self.tag_file(name, tag));
+        self.ask()?;
         for folder in [Some(link), tag].iter().flatten().filter_map(|path| path.parent()) {
             File::open(folder)?.sync_all()?;
         }
@@ -129,7 +156,11 @@ impl Repositories {
             return Ok(());
         }
         let staged = self.folder.join("staging").join(uploads::random_name()?);
-        let written = write_synced(&staged, content).and_then(|()| replace(&staged, path));
+        let written = self
+            .ask()
+            .and_then(|()| write_synced(&staged, content))
+            .and_then(|()| self.ask())
+            .and_then(|()| replace(&staged, path));
         if written.is_err() {
             // The staged file is of no use to anyone; its own removal may fail as well.
             let _ = fs::remove_file(&staged);
@@ -165,15 +196,6 @@ fn read_small(path: &Path) -> io::Result<Option<String>> {
     let mut text = String::new();
     file.take(limits::LINK_BYTES_MAX).read_to_string(&mut text)?;
     Ok(Some(text))
-}
-
-/// Removes a file; whether there was one.
-fn remove(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if is_absent(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Removes a folder with all it holds; nothing is no error.

@@ -475,3 +475,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(error) => Err(Fault::internal(act, &error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -346,3 +346,6 @@ fn remove(repositories: &Repositories, name: &RepositoryName, digest: &Digest) -
     }
     repositories.unlink_manifest(name, digest)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use rustix::io::Errno;
 
 use super::uploads::random_name;
-use super::{Repositories, digests, read_small, remove};
+use super::{Repositories, digests, read_small};
 use crate::clock;
 use crate::name::RepositoryName;
 
@@ -64,7 +64,7 @@ impl Repositories {
             moved => moved?,
         }
         if unused(&aside)? {
-            return remove(&aside);
+            return self.remove(&aside);
         }
         fs::rename(&aside, &link)?;
         Ok(false)
@@ -72,7 +72,7 @@ impl Repositories {
 
     /// Takes a blob out of the repository; whether it was there.
     pub(crate) fn unlink_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<bool> {
-        remove(&self.link(name, "_blobs", digest))
+        self.remove(&self.link(name, "_blobs", digest))
     }
 
     /// The blobs of a repository.

@@ -6,7 +6,7 @@ use std::io;
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::{Repositories, digests, read_small, remove};
+use super::{Repositories, digests, read_small};
 use crate::name::RepositoryName;
 
 /// What a repository knows of a manifest beside its bytes.
@@ -53,7 +53,7 @@ impl Repositories {
         name: &RepositoryName,
         digest: &Digest,
     ) -> io::Result<bool> {
-        remove(&self.link(name, "_manifests", digest))
+        self.remove(&self.link(name, "_manifests", digest))
     }
 
     /// The manifests of a repository.

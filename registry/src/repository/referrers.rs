@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use oci::{Descriptor, Digest};
 
-use super::{Repositories, entries, read_small, remove};
+use super::{Repositories, entries, read_small};
 use crate::name::RepositoryName;
 
 impl Repositories {
@@ -30,7 +30,7 @@ impl Repositories {
         subject: &Digest,
         referrer: &Digest,
     ) -> io::Result<bool> {
-        remove(&self.referrers_folder(name, subject).join(file_name(referrer)))
+        self.remove(&self.referrers_folder(name, subject).join(file_name(referrer)))
     }
 
     /// The referrers of a subject whose digest comes after `after`, in the order of digests.

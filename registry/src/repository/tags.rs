@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use oci::Digest;
 
-use super::{Repositories, entries, read_small, remove};
+use super::{Repositories, entries, read_small};
 use crate::name::{RepositoryName, Tag};
 
 impl Repositories {
@@ -28,7 +28,7 @@ impl Repositories {
 
     /// Removes a tag; whether it was there.
     pub(crate) fn remove_tag(&self, name: &RepositoryName, tag: &Tag) -> io::Result<bool> {
-        remove(&self.tag_file(name, tag))
+        self.remove(&self.tag_file(name, tag))
     }
 
     /// All tags in the order of their bytes.

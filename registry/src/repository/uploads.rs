@@ -126,6 +126,7 @@ impl Repositories {
 
     /// Removes a session with what it received.
     pub(crate) fn remove_upload(&self, name: &RepositoryName, id: &UploadId) -> io::Result<()> {
+        self.ask()?;
         remove_tree(&self.upload_folder(name, id))
     }
 

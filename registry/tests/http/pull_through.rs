@@ -243,6 +243,22 @@ async fn what_the_upstream_has_not_is_404_and_pushes_are_refused() {
     assert_eq!(referrers["manifests"].as_array().map(Vec::len), Some(1));
 }
 
+/// Covers: DST-65
+#[tokio::test]
+async fn a_layer_that_another_repository_brought_is_not_fetched_again() {
+    let memory = Arc::new(Memory::default());
+    memory.push("v1", "x");
+    let site = cache(&memory, 3600);
+    let layer = Digest::sha256(&noise(300_000, 1));
+    site.get(&format!("/v2/a/blobs/{layer}")).await.is(200);
+    // Nothing says yet that the second repository has it.
+    site.get("/v2/b/manifests/v1").await.is(200);
+    assert_eq!(site.get(&format!("/v2/b/blobs/{layer}")).await.is(200).body.len(), 300_000);
+    assert_eq!(memory.asked_blobs.load(Ordering::SeqCst), 1);
+    site.get(&format!("/v2/c/blobs/{layer}")).await.is(200);
+    assert_eq!(memory.asked_blobs.load(Ordering::SeqCst), 2);
+}
+
 #[test]
 fn a_proxy_without_a_client_for_it_is_refused() {
     let root = tempfile::tempdir().expect("a folder");
