@@ -4,6 +4,7 @@
 mod call;
 mod hosts;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ use crate::credentials::Credential;
 use crate::error::{ConnectionFailure, ErrorAnswer, Problem, parse_details, printable};
 use crate::host::{self, Verification, authority, same_origin};
 use crate::limits::{
-    ERROR_BODY_BYTES_MAX, REDIRECTS_MAX, TOKEN_BODY_BYTES_MAX, WARNING_CHARS_MAX, WARNINGS_MAX,
+    CREDENTIALS_MAX, ERROR_BODY_BYTES_MAX, REDIRECTS_MAX, TOKEN_BODY_BYTES_MAX, WARNING_CHARS_MAX,
+    WARNINGS_MAX,
 };
 use crate::redact::{self, Secret};
 use crate::retry::{self, Next};
@@ -39,6 +41,7 @@ pub(crate) struct Exchange {
     budgets: Budgets,
     pub(crate) hosts: Hosts,
     warnings: Mutex<Vec<String>>,
+    credentials: tokio::sync::Mutex<HashMap<(String, String), Credential>>,
 }
 
 impl Exchange {
@@ -56,7 +59,14 @@ impl Exchange {
             }
         };
         let budgets = Budgets::new(config.budget.clone(), config.ledger.clone());
-        Ok(Self { config, transport, budgets, hosts: Hosts::default(), warnings: Mutex::default() })
+        Ok(Self {
+            config,
+            transport,
+            budgets,
+            hosts: Hosts::default(),
+            warnings: Mutex::default(),
+            credentials: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The warnings that registries sent and nobody has taken yet, each once.
@@ -196,12 +206,24 @@ impl Exchange {
         Ok(auth.challenged(&challenges, sent, wanted, credential)?)
     }
 
+    /// The credentials for a call. The keychain is asked once for each repository while a client
+    /// lives: helpers are programs, and some ask their user.
     async fn credential(&self, endpoint: &Endpoint, call: &Call) -> Result<Credential, Problem> {
         if let Some(credential) = &call.credential {
             return Ok(credential.clone());
         }
-        let found = self.config.keychain.credential(&endpoint.registry, &call.repository).await;
-        Ok(found.map_err(AuthError::from)?)
+        let key = (endpoint.registry.clone(), call.repository.clone());
+        let mut known = self.credentials.lock().await;
+        if let Some(credential) = known.get(&key) {
+            return Ok(credential.clone());
+        }
+        let found = self.config.keychain.credential(&key.0, &key.1).await;
+        let credential = found.map_err(AuthError::from)?;
+        if known.len() >= CREDENTIALS_MAX {
+            known.clear();
+        }
+        known.insert(key, credential.clone());
+        Ok(credential)
     }
 
     /// Whose budget a call is on.

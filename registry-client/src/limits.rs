@@ -37,6 +37,9 @@ pub const CHALLENGE_BYTES_MAX: usize = 8 * 1024;
 /// Tokens kept for one host: bounds growth in a process that syncs many repositories.
 pub const TOKENS_MAX: usize = 1_024;
 
+/// Credentials kept by one client, for the same reason.
+pub const CREDENTIALS_MAX: usize = 1_024;
+
 /// Life of a token whose server does not say (token specification of Docker).
 pub const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(60);
 

@@ -70,8 +70,14 @@ impl Repository {
         Ok(fetched.descriptor)
     }
 
-    /// Whether the registry has a manifest.
+    /// Whether the registry has a manifest. A HEAD that says no is believed: a GET to hear it again
+    /// would count against pull quotas.
     pub async fn has_manifest(&self, selector: &Selector) -> Result<bool, RegistryError> {
+        match self.head(selector).await {
+            Ok(Some(_)) => return Ok(true),
+            Err(problem) if problem.is_not_found() => return Ok(false),
+            Ok(None) | Err(_) => {}
+        }
         match self.resolve(selector).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),

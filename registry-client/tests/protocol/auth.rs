@@ -1,12 +1,14 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::http::Method;
 use bytes::Bytes;
 use oci::{Descriptor, Digest};
 use registry_client::auth::AuthError;
 use registry_client::{
-    Credential, FixedKeychain, Problem, Secret, Selector, UploadConfig, UploadMode,
+    Credential, FixedKeychain, Keychain, KeychainError, Problem, Secret, Selector, UploadConfig,
+    UploadMode,
 };
 
 use crate::support::registry::{Abilities, answer};
@@ -169,4 +171,60 @@ async fn a_busy_token_server_is_waited_for() {
     let (client, clock) = client();
     repository(&client, &registry.host, "a").resolve(&v1()).await.expect("in the end");
     assert_eq!(clock.waits(), [Duration::from_secs(3)]);
+}
+
+/// Counts how often it is asked, and answers only for one path.
+#[derive(Default)]
+struct Counting(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Keychain for Counting {
+    async fn credential(&self, _: &str, repository: &str) -> Result<Credential, KeychainError> {
+        self.0.lock().expect("lock").push(repository.to_owned());
+        Ok(match repository {
+            "team/app" => Credential::password("bob", "pw"),
+            _ => Credential::Anonymous,
+        })
+    }
+}
+
+/// Covers: DST-35, DST-36
+#[tokio::test]
+async fn the_keychain_is_asked_once_for_each_repository() {
+    let registry = TestRegistry::with(Abilities {
+        passes: vec!["Basic Ym9iOnB3".to_owned()],
+        challenge: r#"Basic realm="x""#.to_owned(),
+        ..Abilities::default()
+    })
+    .await;
+    registry.put_manifest("team/app", "v1", OCI, br#"{"schemaVersion":2,"layers":[]}"#);
+    let keychain = Arc::new(Counting::default());
+    let (client, _) = client_with(keychain.clone());
+    let ours = repository(&client, &registry.host, "team/app");
+    for _ in 0..3 {
+        ours.resolve(&v1()).await.expect("with its own credentials");
+    }
+    let other = repository(&client, &registry.host, "team/other").resolve(&v1()).await;
+    assert!(other.expect_err("nobody's").is_denied());
+    assert_eq!(*keychain.0.lock().expect("lock"), ["team/app", "team/other"]);
+}
+
+struct Locked;
+
+#[async_trait]
+impl Keychain for Locked {
+    async fn credential(&self, registry: &str, _: &str) -> Result<Credential, KeychainError> {
+        let reason = "the keyring is locked".to_owned();
+        Err(KeychainError { registry: registry.to_owned(), reason })
+    }
+}
+
+/// Covers: DST-36
+#[tokio::test]
+async fn a_keychain_that_fails_stops_the_request_instead_of_going_on_as_nobody() {
+    let registry = TestRegistry::start().await;
+    let (client, _) = client_with(Arc::new(Locked));
+    let error = repository(&client, &registry.host, "a").tags().await.expect_err("locked");
+    assert!(error.to_string().contains("the keyring is locked"), "{error}");
+    assert!(registry.seen(&Method::GET, "tags").is_empty());
 }

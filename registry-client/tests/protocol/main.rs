@@ -3,6 +3,7 @@
 mod auth;
 mod blocking;
 mod budget;
+mod chaos;
 mod lists;
 mod mirrors;
 mod proxies;
