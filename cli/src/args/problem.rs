@@ -237,7 +237,11 @@ fn bad_value(error: &clap::Error, command: &Command) -> String {
             _ => "invalid value".to_owned(),
         },
     };
-    format!("invalid argument {value:?} for \"{shown}\" flag: {reason}")
+    // A positional has no name that the user could have typed: the value and the reason say it.
+    match shown.starts_with('<') || shown.starts_with('[') {
+        true => format!("invalid argument {value:?}: {reason}"),
+        false => format!("invalid argument {value:?} for \"{shown}\" flag: {reason}"),
+    }
 }
 
 fn conflict(error: &clap::Error) -> String {
