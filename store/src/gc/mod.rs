@@ -4,7 +4,7 @@
 mod area;
 mod collector;
 #[cfg(test)]
-mod model;
+mod tests;
 
 use std::time::SystemTime;
 
