@@ -159,6 +159,3 @@ fn parts_reversed(path: &Path) -> Vec<PathBuf> {
     parts.reverse();
     parts
 }
-
-#[cfg(test)]
-mod tests;
