@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use libcgroups::common::{CgroupConfig, CgroupManager, ControllerOpt, create_cgroup_manager};
+use oci_spec::runtime::LinuxResources;
 use rustix::fs::CWD;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -146,6 +148,27 @@ impl Cgroup {
             dirs.extend(sub_folders(&dir));
         }
         pids
+    }
+
+    /// Writes limits (the `resources` of an OCI specification) into the groups of a container that runs.
+    pub(crate) fn apply(&self, resources: serde_json::Value) -> Result<()> {
+        let act = "change the limits of the container";
+        let resources: LinuxResources =
+            serde_json::from_value(resources).map_err(|error| Error::system(act)(error.into()))?;
+        let failed = |error: String| Error::system(act)(io::Error::other(error));
+        let config = CgroupConfig {
+            cgroup_path: Path::new("/").join(&self.relative),
+            systemd_cgroup: false,
+            container_name: String::new(),
+        };
+        let option = ControllerOpt {
+            resources: &resources,
+            disable_oom_killer: false,
+            oom_score_adj: None,
+            freezer_state: None,
+        };
+        let manager = create_cgroup_manager(config).map_err(|error| failed(error.to_string()))?;
+        manager.apply(&option).map_err(|error| failed(error.to_string()))
     }
 
     /// Kills every process, thawing them so that they notice.

@@ -63,9 +63,9 @@ pub use options::{
 pub use protocol::WindowSize;
 pub use record::{CreateRequest, Record, RootFs, State, Status};
 pub use request::{
-    AttachEnd, AttachOptions, Container, DetachKeys, ExecConnection, ExecRequest, ExitStatus,
-    Input, LogEntry, LogQuery, OutputStream, ProcessTable, Removal, RuntimeConfig, SignalProxy,
-    StepNetwork, StepRequest, StopTimeout, Streams, Usage, WaitCondition,
+    AttachEnd, AttachOptions, Changes, Container, DetachKeys, ExecConnection, ExecRequest,
+    ExitStatus, Input, LogEntry, LogQuery, OutputStream, ProcessTable, Removal, RuntimeConfig,
+    SignalProxy, StepNetwork, StepRequest, StopTimeout, Streams, Usage, WaitCondition,
 };
 pub use runtime::Runtime;
 pub use signal::Signal;

@@ -231,6 +231,32 @@ pub struct Resources {
     pub blkio_weight: Option<u16>,
 }
 
+impl Resources {
+    /// These limits with those of `changes` that are set in their place.
+    pub(crate) fn changed_by(&self, changes: &Self) -> Self {
+        let new = changes.clone();
+        let old = self.clone();
+        // A number of processors replaces a quota and the other way round: both say the same thing.
+        let keeps_quota = new.nano_cpus.is_none();
+        let keeps_cpus = new.cpu_quota.is_none() && new.cpu_period.is_none();
+        Self {
+            memory: new.memory.or(old.memory),
+            memory_swap: new.memory_swap.or(old.memory_swap),
+            memory_reservation: new.memory_reservation.or(old.memory_reservation),
+            memory_swappiness: new.memory_swappiness.or(old.memory_swappiness),
+            oom_kill_disable: new.oom_kill_disable || old.oom_kill_disable,
+            nano_cpus: new.nano_cpus.or(old.nano_cpus.filter(|_| keeps_cpus)),
+            cpu_shares: new.cpu_shares.or(old.cpu_shares),
+            cpu_period: new.cpu_period.or(old.cpu_period.filter(|_| keeps_quota)),
+            cpu_quota: new.cpu_quota.or(old.cpu_quota.filter(|_| keeps_quota)),
+            cpuset_cpus: new.cpuset_cpus.or(old.cpuset_cpus),
+            cpuset_mems: new.cpuset_mems.or(old.cpuset_mems),
+            pids: new.pids.or(old.pids),
+            blkio_weight: new.blkio_weight.or(old.blkio_weight),
+        }
+    }
+}
+
 /// One `--ulimit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {

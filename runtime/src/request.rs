@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::mounts::MountRequest;
-use crate::options::Resources;
+use crate::options::{Resources, RestartPolicy};
 use crate::record::{Record, RootFs, State};
 use crate::sys::{self, StandardStream};
 
@@ -181,6 +181,15 @@ pub enum ExecConnection {
     },
     /// `-d`: to nothing; the call returns when the process has been started.
     Detached,
+}
+
+/// What `update` changes of a container; what is not set stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// Limits.
+    pub resources: Resources,
+    /// `--restart`.
+    pub restart: Option<RestartPolicy>,
 }
 
 /// How long `stop` waits before it kills.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::attach::{self, Terminal};
 use crate::bundle;
 use crate::caps::{Capabilities, Grant};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::clock::{self, Deadline};
 use crate::error::{Error, Result};
 use crate::id::{self, ContainerId};
@@ -24,14 +24,15 @@ use crate::process::ProcessRef;
 use crate::protocol::{self, Frame, WindowSize};
 use crate::record::{CreateRequest, Record, State, Status};
 use crate::request::{
-    AttachEnd, AttachOptions, Container, ExecRequest, ExitStatus, LogEntry, LogQuery, OutputStream,
-    Patience, ProcessTable, Removal, RuntimeConfig, StepRequest, StopTimeout, Usage, WaitCondition,
+    AttachEnd, AttachOptions, Changes, Container, ExecRequest, ExitStatus, LogEntry, LogQuery,
+    OutputStream, Patience, ProcessTable, Removal, RuntimeConfig, StepRequest, StopTimeout, Usage,
+    WaitCondition,
 };
 use crate::seccomp;
 use crate::self_exe::SealedProgram;
 use crate::signal::Signal;
 use crate::state::{self, ContainerLock, StateDir};
-use crate::{exec, step, usage};
+use crate::{exec, spec, step, usage};
 
 /// How long a killed container may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(20);
@@ -343,6 +344,29 @@ impl Runtime {
             return Err(error);
         }
         self.dirs.free_name(&old, id, &naming)
+    }
+
+    /// Changes limits and restart policy, at once where the container runs.
+    ///
+    /// # Errors
+    /// Numbers that cannot be meant, or that the kernel refuses for what the container uses already.
+    pub fn update(&self, id: &ContainerId, changes: &Changes) -> Result<()> {
+        let Container { mut record, state } = self.get(id)?;
+        let restart = changes.restart.unwrap_or(record.options.restart);
+        if record.options.auto_remove && restart != RestartPolicy::No {
+            return Err(Error::ConflictingOptions(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container"
+                    .to_owned(),
+            ));
+        }
+        let resources = record.options.resources.changed_by(&changes.resources);
+        let document = spec::limits_document(&resources, cgroup::has_swap_limits())?;
+        if matches!(state.status, Status::Running | Status::Paused) {
+            Cgroup::of(id.as_str()).apply(document)?;
+        }
+        record.options.resources = resources;
+        record.options.restart = restart;
+        self.dirs.write_record(&record)
     }
 
     /// All containers, the newest first, as they are at this moment.

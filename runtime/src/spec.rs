@@ -313,6 +313,16 @@ const NANOS_PER_CPU: i64 = 1_000_000_000;
 const SMALLEST_MEMORY: i64 = 6 << 20;
 
 fn resources(limits: &Resources, privileged: bool, facts: &Facts) -> Result<Value> {
+    let mut resources = limits_document(limits, facts.swap_limits)?;
+    resources["devices"] = json!(device_rules(privileged, &facts.devices));
+    Ok(resources)
+}
+
+/// Limits without device rules: what `update` may change of a container that runs.
+///
+/// # Errors
+/// Numbers that Docker refuses.
+pub(crate) fn limits_document(limits: &Resources, swap_limits: bool) -> Result<Value> {
     let mut cpu = serde_json::Map::new();
     if let Some(nanos) = limits.nano_cpus {
         if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
@@ -339,7 +349,7 @@ fn resources(limits: &Resources, privileged: bool, facts: &Facts) -> Result<Valu
         ("mems", limits.cpuset_mems.clone().map(Value::from)),
     ];
     cpu.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-    let mut resources = json!({ "devices": device_rules(privileged, &facts.devices), "cpu": cpu, "memory": memory(limits, facts)? });
+    let mut resources = json!({ "cpu": cpu, "memory": memory(limits, swap_limits)? });
     if let Some(pids) = limits.pids.filter(|pids| *pids > 0) {
         resources["pids"] = json!({ "limit": pids });
     }
@@ -350,7 +360,7 @@ fn resources(limits: &Resources, privileged: bool, facts: &Facts) -> Result<Valu
 }
 
 /// `memory-swap` is memory and swap together; unset it is twice the memory; -1 is unlimited.
-fn memory(limits: &Resources, facts: &Facts) -> Result<Value> {
+fn memory(limits: &Resources, swap_limits: bool) -> Result<Value> {
     let mut memory = serde_json::Map::new();
     if let Some(limit) = limits.memory.filter(|limit| *limit != 0) {
         if limit < SMALLEST_MEMORY {
@@ -377,7 +387,7 @@ fn memory(limits: &Resources, facts: &Facts) -> Result<Value> {
                 "Minimum memoryswap limit should be larger than memory limit",
             ));
         }
-        (Some(limit), swap) if limit > 0 && facts.swap_limits => {
+        (Some(limit), swap) if limit > 0 && swap_limits => {
             memory.insert(
                 "swap".into(),
                 json!(swap.filter(|swap| *swap != 0).unwrap_or_else(|| limit.saturating_mul(2))),

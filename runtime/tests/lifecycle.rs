@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use runtime::{
-    AttachEnd, AttachOptions, DetachKeys, Error, HealthStatus, LogQuery, Removal, RestartPolicy,
-    Signal, SignalProxy, Status, StopTimeout, WaitCondition,
+    AttachEnd, AttachOptions, Changes, DetachKeys, Error, HealthStatus, LogQuery, Removal,
+    RestartPolicy, Signal, SignalProxy, Status, StopTimeout, WaitCondition,
 };
 use support::{Collected, Machine, can_run_containers, cgroup_dirs, processes_naming, until};
 
@@ -573,4 +573,47 @@ fn probes_make_a_container_healthy_and_unhealthy() {
     );
     machine.runtime.kill(&slow, Signal::KILL).unwrap();
     until("no probe to be left", || processes_naming("sleep\x0098761").is_empty());
+}
+
+/// Covers: RUN-42
+#[test]
+fn update_changes_limits_and_policy_of_what_runs() {
+    if !can_run_containers()
+        || !support::has_controller("memory")
+        || !support::has_controller("pids")
+    {
+        return;
+    }
+    let machine = Machine::new();
+    let id =
+        machine.create("box", WAIT_FOR_TERM, |options| options.resources.memory = Some(64 << 20));
+    machine.runtime.start(&id).unwrap();
+    let limits = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null; true";
+    assert_eq!(machine.exec(&id, &["sh", "-c", limits]).unwrap().1, "67108864\nmax\n");
+    let mut changes = Changes { restart: Some(RestartPolicy::OnFailure(3)), ..Changes::default() };
+    (changes.resources.memory, changes.resources.memory_swap) = (Some(32 << 20), Some(64 << 20));
+    changes.resources.pids = Some(30);
+    machine.runtime.update(&id, &changes).unwrap();
+    assert_eq!(machine.exec(&id, &["sh", "-c", limits]).unwrap().1, "33554432\n30\n");
+    let document = machine.runtime.inspect(&id).unwrap();
+    assert_eq!(document["HostConfig"]["Memory"], 32 << 20);
+    assert_eq!(document["HostConfig"]["RestartPolicy"]["Name"], "on-failure");
+    let mut bad = Changes::default();
+    bad.resources.memory = Some(1);
+    assert!(machine.runtime.update(&id, &bad).is_err());
+    assert_eq!(
+        machine.runtime.inspect(&id).unwrap()["HostConfig"]["Memory"],
+        32 << 20,
+        "a refused change changes nothing"
+    );
+    machine.exec(&id, &["kill", "-TERM", "1"]).unwrap();
+    until("the new policy to restart it", || {
+        machine.runtime.get(&id).unwrap().state.restart_count == 1
+    });
+    until("it to run", || machine.runtime.get(&id).unwrap().state.status == Status::Running);
+    assert_eq!(
+        machine.exec(&id, &["sh", "-c", limits]).unwrap().1,
+        "33554432\n30\n",
+        "limits outlive a restart"
+    );
 }

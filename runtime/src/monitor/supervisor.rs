@@ -212,7 +212,12 @@ impl Supervisor {
         session.run(launched, &mut handle, &mut before_last_read);
     }
 
-    fn wants_restart(&self, exit_code: i32) -> bool {
+    fn wants_restart(&mut self, exit_code: i32) -> bool {
+        // `update` may have changed the policy since the container was started.
+        if let Ok(record) = self.dirs.record(&self.record.id) {
+            self.record.options.restart = record.options.restart;
+            self.record.options.resources = record.options.resources;
+        }
         !self.state.stopped_by_user
             && self.record.options.restart.wants_restart(exit_code, self.state.restart_count)
     }
