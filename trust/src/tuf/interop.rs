@@ -22,7 +22,9 @@ impl Fetch for &MetadataFiles {
 }
 
 /// Fails unless a new client, and an independent one, would trust these files from the first root on.
-pub(crate) fn check(files: &MetadataFiles, now: Time) -> Result<()> {
+///
+/// `retired` roles are listed only so that they cannot come back in an older version.
+pub(crate) fn check(files: &MetadataFiles, retired: Vec<&RoleName>, now: Time) -> Result<()> {
     let anchor = files.get("1.root.json");
     let anchor = anchor.ok_or_else(|| Error::MetadataMissing { file: "1.root.json".to_owned() })?;
     let mut updater = Updater::start(anchor, TrustedState::new(), Freshness::Fetch, now)?;
@@ -30,7 +32,8 @@ pub(crate) fn check(files: &MetadataFiles, now: Time) -> Result<()> {
     drive(&mut updater, &mut source)?;
     for role in delegated_roles(&updater) {
         // A signer who has not signed yet has no metadata.
-        if updater.snapshot().is_some_and(|snapshot| snapshot.listing(&role).is_some()) {
+        let listed = updater.snapshot().is_some_and(|snapshot| snapshot.listing(&role).is_some());
+        if listed && !retired.contains(&&role) {
             updater.load(&role, &mut source)?;
         }
     }

@@ -279,3 +279,58 @@ fn expiries_are_told_with_the_next_one_first() {
     );
     assert!(expiries.is_sorted_by_key(|(_, expires)| *expires));
 }
+
+/// Covers: TRU-43, TRU-20
+#[test]
+fn a_signer_who_returns_with_a_new_key_does_not_bring_back_what_was_signed_before() {
+    let mut publisher = Publisher::new();
+    publisher.add_signer("nigel", 11);
+    publisher.sign("1.0", "one", &[11]);
+    let mut world = crate::world::World::new();
+    let serve = |world: &mut crate::world::World, publisher: &Publisher| {
+        let files = publisher.repository.files().iter();
+        world.files = files.map(|(name, bytes)| (name.clone(), bytes.to_vec())).collect();
+    };
+    serve(&mut world, &publisher);
+    let mut consumer = crate::world::Client::of(&world);
+    consumer.find(&mut world, "shop/web:1.0").unwrap().unwrap();
+
+    publisher.repository.remove_signer(&"nigel".parse().unwrap()).unwrap();
+    publisher.commit(&[2, 3, 4]);
+    serve(&mut world, &publisher);
+    assert_eq!(consumer.find(&mut world, "shop/web:1.0").unwrap(), None);
+
+    // Between the two the repository was loaded again, as another command does.
+    let files = publisher.repository.files().clone();
+    publisher.repository = Repository::load_trusted(NAME, files, &publisher.root()).unwrap();
+    publisher.add_signer("nigel", 12);
+    let files = publisher.repository.files().clone();
+    publisher.repository = Repository::load_trusted(NAME, files, &publisher.root()).unwrap();
+    publisher.sign("2.0", "two", &[12]);
+    serve(&mut world, &publisher);
+    assert!(consumer.find(&mut world, "shop/web:2.0").unwrap().is_some());
+    assert_eq!(consumer.find(&mut world, "shop/web:1.0").unwrap(), None);
+    assert_eq!(consumer.version("targets%2Freleases.json"), Some(2));
+}
+
+/// Covers: TRU-38
+#[test]
+fn what_has_expired_is_renewed_by_its_own_keys_and_by_nobody_else() {
+    let mut publisher = Publisher::new();
+    publisher.sign("1.0", "one", &[2]);
+    publisher.now = "2034-01-01T00:00:00Z".parse().unwrap();
+    let error = publisher.try_commit(Commit::Refresh, &[3, 4]).unwrap_err();
+    assert!(matches!(&error, Error::RoleExpired { role, .. } if role == "targets"), "{error}");
+    publisher.repository.renew(&RoleName::targets()).unwrap();
+    let error = publisher.try_commit(Commit::Edits, &[3, 4]).unwrap_err();
+    assert!(matches!(&error, Error::MissingKeys { role, .. } if role == "targets"), "{error}");
+    publisher.commit(&[2, 3, 4]);
+    let root = publisher.repository.files()["1.root.json"].clone();
+    assert!(!publisher.repository.files().contains_key("2.root.json"));
+    publisher.repository.renew(&RoleName::new("root").unwrap()).unwrap();
+    publisher.commit(&[1, 3, 4]);
+    assert_eq!(document(&publisher, "2.root.json")["signed"]["expires"], "2043-12-30T00:00:00Z");
+    assert_eq!(publisher.repository.files()["1.root.json"], root);
+    let nobody = publisher.repository.renew(&RoleName::new("targets/x").unwrap());
+    assert!(matches!(nobody, Err(Error::NotFound { .. })));
+}

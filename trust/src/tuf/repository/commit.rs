@@ -35,7 +35,7 @@ impl Repository {
         }
         next.commit_timestamp(signers, lifetimes, now)?;
         next.dirty = Dirty::default();
-        interop::check(&next.files, now)?;
+        interop::check(&next.files, next.retired.keys().collect(), now)?;
         *self = next;
         Ok(&self.files)
     }
@@ -70,7 +70,7 @@ impl Repository {
         let edited = std::mem::take(&mut self.dirty.targets);
         // The top-level role first: delegated ones are signed by the keys it gives them now.
         for (name, mut role) in edited.into_iter() {
-            role.version = self.targets.get(&name).map_or(0, |old| old.version) + 1;
+            role.version = self.published_version(&name) + 1;
             role.expires = after(now, life.targets_days)?;
             let delegated = self.delegated_keys(&name)?;
             let Some((keys, ids, threshold)) = delegated else { continue };
@@ -79,6 +79,7 @@ impl Repository {
             enough(&document, name.as_str(), &keys, &ids, threshold)?;
             let file = name.served(Some(document.version));
             self.files.insert(file, document.to_bytes().into());
+            self.retired.remove(&name);
             self.targets.insert(name, document);
             self.dirty.snapshot = true;
         }
@@ -110,6 +111,10 @@ impl Repository {
         for (name, role) in &self.targets {
             let bytes = self.files.get(&name.served(Some(role.version)));
             meta.insert(name.listed(), listing(role.version, bytes));
+        }
+        for (name, version) in &self.retired {
+            let bytes = self.files.get(&name.served(Some(*version)));
+            meta.insert(name.listed(), listing(*version, bytes));
         }
         let snapshot = Snapshot {
             kind: Snapshot::TYPE.to_owned(),
@@ -167,6 +172,7 @@ impl Repository {
         for (name, role) in &self.targets {
             current.insert(name.served(Some(role.version)));
         }
+        current.extend(self.retired.iter().map(|(name, version)| name.served(Some(*version))));
         let version = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
         current.insert(RoleName::new("snapshot")?.served(Some(version)));
         self.files.retain(|name, _| {

@@ -205,7 +205,7 @@ impl Repository {
             (wanted, Document::Root(Box::new(Signed::unsigned(root)?)))
         } else {
             let mut targets = self.dirty.targets.get(role).cloned().ok_or_else(nothing)?;
-            targets.version = self.targets.get(role).map_or(0, |old| old.version) + 1;
+            targets.version = self.published_version(role) + 1;
             targets.expires = after(now, life.targets_days)?;
             let (keys, ids, threshold) = self.delegated_keys(role)?.ok_or_else(nothing)?;
             let keys = keys.into_iter().filter(|(id, _)| ids.contains(id)).collect();
@@ -250,7 +250,7 @@ impl Repository {
 
     fn adopt_targets(&mut self, role: RoleName, mut targets: Signed<Targets>) -> Result<()> {
         let file = role.served(Some(targets.version));
-        let expected = self.targets.get(&role).map_or(0, |old| old.version) + 1;
+        let expected = self.published_version(&role) + 1;
         check_version(&file, expected, targets.version)?;
         let (keys, ids, threshold) = self.delegated_keys(&role)?.ok_or_else(|| {
             Error::NotFound { what: "role", name: role.to_string(), repository: self.name.clone() }
@@ -259,6 +259,7 @@ impl Repository {
         targets.keep_valid(&[&keys]);
         self.files.insert(file, targets.to_bytes().into());
         self.dirty.targets.remove(&role);
+        self.retired.remove(&role);
         self.targets.insert(role, targets);
         self.dirty.snapshot = true;
         Ok(())

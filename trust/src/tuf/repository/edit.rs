@@ -83,13 +83,22 @@ impl Repository {
         roles.retain(|role| role.name != signer.role());
         roles.retain(|role| role.name != RELEASES || !role.keys.keyids.is_empty());
         delegations.keys.retain(|id, _| roles.iter().any(|role| role.keys.keyids.contains(id)));
-        self.dirty.targets.remove(&RoleName::new(signer.role())?);
+        self.retire(&RoleName::new(signer.role())?);
         // What the removed key signed must be signed again by one that stays.
         let releases = RoleName::new(RELEASES)?;
-        if self.delegation(RELEASES).is_some() && self.role(&releases).is_some() {
+        if self.delegation(RELEASES).is_none() {
+            self.retire(&releases);
+        } else if self.role(&releases).is_some() {
             self.edit_targets(&releases)?;
         }
         Ok(())
+    }
+
+    fn retire(&mut self, role: &RoleName) {
+        self.dirty.targets.remove(role);
+        if let Some(gone) = self.targets.remove(role) {
+            self.retired.insert(role.clone(), gone.version);
+        }
     }
 
     /// States that `tag` is `descriptor`, in every role that the signers at hand may sign.
@@ -150,6 +159,17 @@ impl Repository {
             }
         }
         Ok((!touched.is_empty()).then_some(touched))
+    }
+
+    /// Has a role signed anew at the next commit though nothing in it changes, because it expires.
+    ///
+    /// Snapshot and timestamp are signed at every commit; root only when it is asked for here.
+    pub fn renew(&mut self, role: &RoleName) -> Result<()> {
+        if role.as_str() == "root" {
+            self.dirty.root = Some(self.root().clone());
+            return Ok(());
+        }
+        self.edit_targets(role).map(|_| ())
     }
 
     /// Lets more keys sign snapshot and timestamp, each alone: their holders can then publish what they

@@ -116,6 +116,9 @@ pub struct Repository {
     files: MetadataFiles,
     root: Signed<Root>,
     targets: BTreeMap<RoleName, Signed<Targets>>,
+    /// Versions of roles that snapshot lists and nobody vouches for any more. They stay listed, and
+    /// if the role comes back it goes on from its version, but without anything it once said.
+    retired: BTreeMap<RoleName, u64>,
     snapshot: Option<Signed<Snapshot>>,
     timestamp: Option<Signed<Timestamp>>,
     dirty: Dirty,
@@ -175,6 +178,7 @@ impl Repository {
             files: MetadataFiles::new(),
             root: Signed::unsigned(root)?,
             targets: BTreeMap::new(),
+            retired: BTreeMap::new(),
             snapshot: None,
             timestamp: None,
             dirty,
@@ -212,15 +216,44 @@ impl Repository {
             let document = parse_file(&files, &role.served(Some(meta.version)))?;
             targets.insert(role, document);
         }
-        Ok(Self {
+        let mut loaded = Self {
             name: repository.to_owned(),
             files,
             root,
             targets,
+            retired: BTreeMap::new(),
             snapshot: Some(snapshot),
             timestamp: Some(timestamp),
             dirty: Dirty::default(),
-        })
+        };
+        loaded.retire_orphans()?;
+        Ok(loaded)
+    }
+
+    /// Sets roles aside that are not delegated to, or not by the keys that signed them.
+    fn retire_orphans(&mut self) -> Result<()> {
+        let mut orphans = Vec::new();
+        for (name, role) in &self.targets {
+            let vouched = match self.delegated_keys(name)? {
+                Some((keys, ids, threshold)) => role.tally(&keys, &ids, threshold).is_met(),
+                None => false,
+            };
+            if !vouched && *name != RoleName::targets() {
+                orphans.push((name.clone(), role.version));
+            }
+        }
+        for (name, version) in orphans {
+            self.targets.remove(&name);
+            self.dirty.targets.remove(&name);
+            self.retired.insert(name, version);
+        }
+        Ok(())
+    }
+
+    /// The version of a role that was published last, retired or not.
+    fn published_version(&self, role: &RoleName) -> u64 {
+        let retired = self.retired.get(role).copied();
+        self.targets.get(role).map(|role| role.version).or(retired).unwrap_or(0)
     }
 
     /// The image repository's path.
