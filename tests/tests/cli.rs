@@ -89,6 +89,15 @@ fn doctor_says_what_the_machine_has_and_lacks() {
     }
 }
 
+/// Covers: B06-08
+#[test]
+fn the_default_registry_is_the_hub() {
+    let site = Site::new();
+    let run = site.wherry("info").ok().says("Registry: https://index.docker.io/v1/");
+    assert!(run.stdout.contains(&site.root().display().to_string()), "{run}");
+    site.wherry("pull no-such-host.invalid/x").fails_with(&["no-such-host.invalid"]);
+}
+
 #[test]
 fn version_names_itself() {
     let site = Site::new();

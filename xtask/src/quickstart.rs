@@ -17,22 +17,50 @@ use crate::{apt, bench};
 /// Passphrase of the keys of the walk: they sign nothing else.
 const PASSPHRASE: &str = "only for the quickstart";
 
-/// Walks through the main job; `--keep` leaves the folder for a look around.
+/// What was asked for on the command line.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    /// Leave the folder for a look around.
+    keep: bool,
+    /// Walk with this binary instead of building one.
+    binary: Option<PathBuf>,
+}
+
+/// Walks through the main job: `quickstart [--keep] [--binary PATH]`.
 pub fn main(root: &Path, args: &[String]) -> Result<()> {
-    let keep = match args {
-        [] => false,
-        [flag] if flag == "--keep" => true,
-        _ => return Err(Failure::new("usage: cargo xtask quickstart [--keep]")),
-    };
+    let options = parse(args)?;
     apt::ensure(root, apt::PACKAGES)?;
-    println!("==> The release binary\n$ cargo build --release --package cli");
-    let binary = bench::release_binary(root)?;
+    let binary = match &options.binary {
+        Some(binary) => binary.clone(),
+        None => {
+            println!("==> The release binary\n$ cargo build --release --package cli");
+            bench::release_binary(root)?
+        }
+    };
     let tour = Tour::new(root, &binary)?;
     let result = walk(&tour);
-    tour.end(keep && result.is_ok());
+    tour.end(options.keep);
     result?;
     println!("\nquickstart: everything came out as it should");
     Ok(())
+}
+
+fn parse(args: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        match (word.as_str(), words.as_slice().first()) {
+            ("--keep", _) => options.keep = true,
+            ("--binary", Some(path)) => {
+                options.binary = Some(std::path::absolute(path).context("find the binary")?);
+                words.next();
+            }
+            _ => {
+                return Err(Failure::new("usage: cargo xtask quickstart [--keep] [--binary PATH]"));
+            }
+        }
+    }
+    Ok(options)
 }
 
 fn walk(tour: &Tour) -> Result<()> {
@@ -373,5 +401,23 @@ fn fetch(port: u16) -> Result<String> {
             }
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Result<Options> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read_and_mistakes_refused() {
+        assert_eq!(words("").expect("nothing"), Options::default());
+        let both = words("--binary /bin/wherry --keep").expect("both");
+        assert_eq!(both, Options { keep: true, binary: Some(PathBuf::from("/bin/wherry")) });
+        assert!(words("--binary").is_err());
+        assert!(words("--fast").is_err());
     }
 }

@@ -19,7 +19,8 @@ mod report;
 mod run;
 mod transfer;
 
-/// Measures one area and writes its section of `docs/benchmarks.md`.
+/// Measures one area and writes its section of `docs/benchmarks.md`: `bench AREA [ROUNDS] [BINARY]`, where a binary
+/// that is named is measured instead of one that is built now.
 pub fn main(root: &Path, args: &[String]) -> Result<()> {
     let area = args.first().map_or("", String::as_str);
     let rounds = match args.get(1).map(|rounds| rounds.parse::<usize>()) {
@@ -27,10 +28,9 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
         Some(Ok(rounds)) if rounds > 0 => Some(rounds),
         Some(_) => return Err(Failure::new("the number of rounds is a positive number")),
     };
-    if !matches!(area, "build" | "run" | "transfer") {
-        return Err(Failure::new(format!(
-            "no area '{area}'; usage: cargo xtask bench build|run|transfer [ROUNDS]"
-        )));
+    if !matches!(area, "build" | "run") {
+        let usage = "usage: cargo xtask bench build|run [ROUNDS] [BINARY]";
+        return Err(Failure::new(format!("no area '{area}'; {usage}")));
     }
     if !shell::is_root() {
         return Err(Failure::new(
@@ -39,7 +39,10 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
     }
     apt::ensure(root, apt::PACKAGES)?;
     apt::ensure(root, apt::PEERS)?;
-    let wherry = release_binary(root)?;
+    let wherry = match args.get(2) {
+        Some(binary) => std::path::absolute(binary).context("find the binary")?,
+        None => release_binary(root)?,
+    };
     let disk = disk::Disk::new(root)?;
     let section = match area {
         "build" => build::measure(root, &wherry, disk.path(), rounds.unwrap_or(5))?,
