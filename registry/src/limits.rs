@@ -26,7 +26,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Connections served at once: bounds memory and file descriptors.
 pub const CONNECTIONS_MAX: usize = 1_024;
 
-/// Upload bodies read at once; one more is told to come back (429).
+/// Upload and manifest bodies read at once; one more is told to come back (429).
 pub const UPLOADS_MAX: usize = 256;
 
 /// Upload sessions that may be open at once: a client that only opens sessions fills no disk.
@@ -77,6 +77,9 @@ pub const HTPASSWD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Largest bcrypt cost accepted in an htpasswd file: one log-in must not take minutes.
 pub const BCRYPT_COST_MAX: u32 = 14;
+
+/// Passwords compared at once: a flood of wrong ones must not take all threads from the disk.
+pub const PASSWORD_CHECKS_MAX: usize = 4;
 
 /// Passwords remembered as right, so that a pull does not pay for bcrypt on every request.
 pub const VERIFIED_PASSWORDS_MAX: usize = 1_024;

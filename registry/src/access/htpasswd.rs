@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use oci::{Algorithm, Digest, Hasher};
+use tokio::sync::Semaphore;
 
 use crate::config::read_bounded;
 use crate::error::Error;
@@ -55,6 +56,7 @@ impl Login {
 pub(crate) struct Htpasswd {
     path: PathBuf,
     loaded: Mutex<Loaded>,
+    turns: Semaphore,
 }
 
 struct Loaded {
@@ -77,7 +79,11 @@ impl Htpasswd {
     /// Reads the file; every line must be usable.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let loaded = Mutex::new(load(path)?);
-        Ok(Self { path: path.to_owned(), loaded })
+        Ok(Self {
+            path: path.to_owned(),
+            loaded,
+            turns: Semaphore::new(limits::PASSWORD_CHECKS_MAX),
+        })
     }
 
     /// Whether the password is the user's. An unknown user takes as long as a wrong password.
@@ -89,6 +95,8 @@ impl Htpasswd {
             Found::User(hash) => (hash, true),
             Found::Other(hash) => (hash, false),
         };
+        // Nobody closes the semaphore; a closed one lets nobody in.
+        let Ok(_turn) = self.turns.acquire().await else { return false };
         let password = login.password.clone();
         let verify = move || bcrypt::verify(password, &hash).unwrap_or(false);
         let right = tokio::task::spawn_blocking(verify).await.unwrap_or(false) && known;

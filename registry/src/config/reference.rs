@@ -47,7 +47,7 @@ const KEYS: &[Key] = &[
         "metrics",
         "`on`, `off`",
         "\"on\"",
-        "Whether `/metrics` answers in the Prometheus text format.",
+        "Whether `/metrics` answers in the Prometheus text format. Like `/healthz` it asks for no credentials.",
     ),
     key(
         "access-log",
@@ -79,7 +79,7 @@ const KEYS: &[Key] = &[
         "limits.uploads",
         "count",
         "256",
-        "Upload bodies read at once; one more is answered 429 with `Retry-After`.",
+        "Upload and manifest bodies read at once; one more is answered 429 with `Retry-After`.",
     ),
     key(
         "limits.head-seconds",

@@ -125,7 +125,9 @@ pub(super) async fn put(
     reference: ManifestReference,
 ) -> Result<Response, Fault> {
     let tags = tags_of(call, &reference)?;
+    let receiving = call.app.uploads.permit()?;
     let bytes = read(call).await?;
+    drop(receiving);
     let (expected, algorithm) = match &reference {
         ManifestReference::Digest(digest) => (Some(digest), digest.algorithm()),
         ManifestReference::Tag(_) => (None, Algorithm::Sha256),

@@ -1,4 +1,5 @@
 use axum::body::Body;
+use proptest::prelude::*;
 
 use super::*;
 use crate::repository::faults::faulty;
@@ -83,4 +84,77 @@ async fn a_second_request_waits_for_the_first_to_let_go_of_the_session() {
     received.expect("received");
     drop(upload);
     assert_eq!(waiting.await.expect("joined").expect("found"), 5);
+}
+
+/// What a client, or an operator, may do to an upload.
+#[derive(Clone, Debug)]
+enum Act {
+    /// A chunk of so many bytes.
+    Append(usize),
+    /// A body that is longer or shorter than its range says.
+    Lie { sent: usize, said: u64 },
+    /// The process ends and another one starts.
+    Restart,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0usize..600_000).prop_map(Act::Append),
+        1 => (0usize..300_000, 0u64..300_000)
+            .prop_filter("a lie", |(sent, said)| *sent as u64 != *said)
+            .prop_map(|(sent, said)| Act::Lie { sent, said }),
+        1 => Just(Act::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Covers: DST-12
+    #[test]
+    fn an_upload_holds_exactly_the_bytes_that_were_taken(
+        acts in proptest::collection::vec(act(), 1..8),
+        sha512: bool,
+        told: bool,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let root = tempfile::tempdir().expect("a folder");
+            let (repositories, content, _) = faulty(root.path());
+            let open = || Uploads::new(repositories.clone(), content.clone(), 4).expect("uploads");
+            let algorithm = if sha512 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            let mut uploads = open();
+            let hashed = if told { algorithm } else { Algorithm::Sha256 };
+            let id = uploads.start(&name(), hashed).await.expect("started").id().clone();
+            let (mut model, mut next) = (Vec::new(), 0u8);
+            for act in acts {
+                let mut fresh = |count: usize| {
+                    next = next.wrapping_add(1);
+                    vec![next; count]
+                };
+                match act {
+                    Act::Restart => uploads = open(),
+                    Act::Append(count) => {
+                        let bytes = fresh(count);
+                        let bounds = Bounds { exactly: Some(count as u64), blob_max: None };
+                        let upload = uploads.find(&name(), &id).await.expect("found");
+                        upload.receive(body(&bytes), bounds).await.1.expect("received");
+                        model.extend(bytes);
+                    }
+                    Act::Lie { sent, said } => {
+                        let bounds = Bounds { exactly: Some(said), blob_max: None };
+                        let upload = uploads.find(&name(), &id).await.expect("found");
+                        assert!(upload.receive(body(&fresh(sent)), bounds).await.1.is_err());
+                    }
+                }
+                let upload = uploads.find(&name(), &id).await.expect("found");
+                assert_eq!(upload.offset(), model.len() as u64);
+            }
+            let digest = Digest::of(algorithm, &model);
+            let upload = uploads.find(&name(), &id).await.expect("found");
+            assert_eq!(uploads.finish(upload, &digest).await.expect("finished"), model.len() as u64);
+            let stored = content.small(&digest, model.len() as u64).expect("read").expect("content");
+            assert!(stored == model);
+        });
+    }
 }
