@@ -5,6 +5,7 @@ mod collect;
 mod content;
 mod crash;
 mod faults;
+mod formats;
 mod hostile;
 mod images;
 mod layers;
