@@ -1,8 +1,8 @@
 //! A repository for threads: [`oci::Source`] and [`oci::Sink`] over a runtime's handle.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use oci::{Descriptor, Digest, Sink, Source, TransferError, TransferErrorKind};
@@ -24,12 +24,52 @@ pub struct BlockingRepository {
     handle: Handle,
     mount_from: Vec<oci::Repository>,
     tags: Option<Arc<BTreeSet<String>>>,
+    blobs: Arc<KnownBlobs>,
+}
+
+/// What this process knows of a repository's blobs. Images that are copied side by side share
+/// layers: each is asked for once and sent once.
+#[derive(Debug, Default)]
+struct KnownBlobs {
+    there: Mutex<HashSet<Digest>>,
+    under_way: Mutex<HashMap<Digest, Arc<Mutex<()>>>>,
+}
+
+impl KnownBlobs {
+    fn is_there(&self, digest: &Digest) -> bool {
+        lock(&self.there).contains(digest)
+    }
+
+    fn note(&self, digest: &Digest) {
+        lock(&self.there).insert(digest.clone());
+    }
+
+    /// Does `send` unless another thread has done it meanwhile.
+    fn once(
+        &self,
+        digest: &Digest,
+        send: impl FnOnce() -> Result<(), RegistryError>,
+    ) -> Result<(), RegistryError> {
+        let turn = lock(&self.under_way).entry(digest.clone()).or_default().clone();
+        let _turn = lock(&turn);
+        if self.is_there(digest) {
+            return Ok(());
+        }
+        send()?;
+        self.note(digest);
+        lock(&self.under_way).remove(digest);
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl BlockingRepository {
     /// The repository over this runtime.
     pub fn new(repository: Repository, handle: Handle) -> Self {
-        Self { repository, handle, mount_from: Vec::new(), tags: None }
+        Self { repository, handle, mount_from: Vec::new(), tags: None, blobs: Arc::default() }
     }
 
     /// The same, mounting blobs from these repositories of the same registry where it can.
@@ -101,13 +141,27 @@ impl BlockingRepository {
         descriptor: &Descriptor,
         content: &mut dyn Read,
     ) -> Result<PushedBlob, RegistryError> {
+        match self.handle.block_on(self.repository.stat_blob(descriptor.digest()))? {
+            Some(_) => {
+                self.repository.tell_already_there(descriptor);
+                Ok(PushedBlob::AlreadyThere)
+            }
+            None => self.send_blob(descriptor, content),
+        }
+    }
+
+    fn send_blob(
+        &self,
+        descriptor: &Descriptor,
+        content: &mut dyn Read,
+    ) -> Result<PushedBlob, RegistryError> {
         let (sender, receiver) = mpsc::channel(CHANNEL_DEPTH);
         let window = self.repository.upload_window(descriptor);
         let content_of_task = Box::new(PipedContent::once(receiver, window));
         let (repository, wanted) = (self.repository.clone(), descriptor.clone());
         let mount_from = self.mount_from.clone();
         let task = self.handle.spawn(async move {
-            repository.push_blob(&wanted, content_of_task, &mount_from).await
+            repository.push_missing_blob(&wanted, content_of_task, &mount_from).await
         });
         // Ends early where the blob is there already: then nobody listens.
         pump_reader(content, &sender);
@@ -195,11 +249,13 @@ impl Sink for BlockingRepository {
                 let selector = Selector::Digest(descriptor.digest().clone());
                 self.handle.block_on(self.repository.has_manifest(&selector))?
             }
+            false if self.blobs.is_there(descriptor.digest()) => true,
             false => {
                 self.handle.block_on(self.repository.stat_blob(descriptor.digest()))?.is_some()
             }
         };
         if has {
+            self.blobs.note(descriptor.digest());
             self.repository.tell_already_there(descriptor);
         }
         Ok(has)
@@ -207,7 +263,8 @@ impl Sink for BlockingRepository {
 
     fn accept(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), TransferError> {
         if !is_document(descriptor) {
-            return Ok(self.push_blob(descriptor, content).map(drop)?);
+            let send = || self.send_blob(descriptor, content).map(drop);
+            return Ok(self.blobs.once(descriptor.digest(), send)?);
         }
         if descriptor.size() > MANIFEST_BYTES_MAX {
             return Err(TransferError::new(

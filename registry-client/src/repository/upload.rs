@@ -121,6 +121,26 @@ impl Repository {
             self.tell(descriptor, TransferEvent::AlreadyThere);
             return Ok(PushedBlob::AlreadyThere);
         }
+        self.push_unasked(descriptor, content, mount_from).await
+    }
+
+    /// Like [`Repository::push_blob`] where the caller has asked already whether it is there.
+    pub(crate) async fn push_missing_blob(
+        &self,
+        descriptor: &Descriptor,
+        content: Box<dyn BlobContent>,
+        mount_from: &[oci::Repository],
+    ) -> Result<PushedBlob, RegistryError> {
+        let pushed = self.push_unasked(descriptor, content, mount_from).await;
+        pushed.map_err(|problem| self.blob_error(Act::PutBlob, descriptor.digest(), problem))
+    }
+
+    async fn push_unasked(
+        &self,
+        descriptor: &Descriptor,
+        content: Box<dyn BlobContent>,
+        mount_from: &[oci::Repository],
+    ) -> Result<PushedBlob, Problem> {
         let endpoint = self.upstream().await?;
         let mut session = None;
         for from in mount_from.iter().filter(|from| self.can_mount_from(from)) {

@@ -71,6 +71,7 @@ fn a_second_sync_only_looks_and_a_moved_tag_moves() {
     assert!(to.manifest("a", "edge").is_none() && report.failed.is_empty());
     // One layer is shared, and three configs and manifests differ.
     assert_eq!(to.contents.lock().expect("lock").blobs.len(), 4);
+    assert_eq!(to.seen(&Method::POST, "uploads").len(), 4, "the shared layer was sent once");
     let gets = from.seen(&Method::GET, "/manifests/").len();
     let (plan, report) = sync(&runtime, &from, &to, &rules, Vanished::Keep, &bare());
     assert!(plan.actions().is_empty() && report.done.is_empty());
