@@ -19,7 +19,7 @@ pub(crate) struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum ImageVerb {
-    Build(build::Args),
+    Build(Box<build::Args>),
     History(history::Args),
     Import(import::Args),
     Inspect(inspect::ImageArgs),
@@ -131,7 +131,7 @@ pub(crate) struct BuilderArgs {
 
 #[derive(Debug, Subcommand)]
 enum BuilderVerb {
-    Build(build::Args),
+    Build(Box<build::Args>),
     Prune(builder_prune::Args),
 }
 
@@ -155,7 +155,7 @@ pub(crate) struct BuildxArgs {
 
 #[derive(Debug, Subcommand)]
 enum BuildxVerb {
-    Build(build::Args),
+    Build(Box<build::Args>),
     Prune(builder_prune::Args),
     Version(version::BuildxArgs),
 }

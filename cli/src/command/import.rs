@@ -42,7 +42,6 @@ impl Args {
             reference: self.reference.map(Reference::or_latest),
             message: Some(self.message.unwrap_or_else(|| format!("Imported from {}", self.source))),
             platform: self.platform,
-            ..ImportRequest::default()
         };
         let id = session.engine()?.images().import(open(&self.source)?, &request)?;
         session.ui.line(id)

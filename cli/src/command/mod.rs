@@ -124,7 +124,7 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Attach(attach::Args),
-    Build(build::Args),
+    Build(Box<build::Args>),
     Builder(group::BuilderArgs),
     Buildx(group::BuildxArgs),
     Commit(commit::Args),

@@ -116,7 +116,11 @@ impl PullProgress for Board {
             }
             PullEvent::LayerProgress { layer, offset } => {
                 self.0.layer(&id(layer), layer.size(), LayerStatus::PullingFsLayer);
-                self.0.layer(&id(layer), layer.size(), LayerStatus::Downloading { bytes: offset });
+                let status = match offset < layer.size() {
+                    true => LayerStatus::Downloading { bytes: offset },
+                    false => LayerStatus::Extracting,
+                };
+                self.0.layer(&id(layer), layer.size(), status);
             }
             PullEvent::LayerComplete(layer) => {
                 self.0.layer(&id(layer), layer.size(), LayerStatus::PullComplete)

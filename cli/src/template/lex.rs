@@ -121,9 +121,7 @@ impl Lexer<'_> {
         };
         self.pos += end + 2;
         let after = self.rest();
-        if let Some(trimmed) =
-            after.strip_prefix(|c| is_space(c)).and_then(|a| a.strip_prefix("-}}"))
-        {
+        if let Some(trimmed) = after.strip_prefix(is_space).and_then(|a| a.strip_prefix("-}}")) {
             let kept = trimmed.trim_start_matches(is_space).len();
             self.pos = self.input.len() - kept;
             Ok(())

@@ -76,15 +76,15 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, Error> {
     };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Eof => Ok(nodes),
-        End::End => Err(parser.error("unexpected {{end}}")),
-        End::Else => Err(parser.error("unexpected {{else}}")),
+        Closed::Eof => Ok(nodes),
+        Closed::End => Err(parser.error("unexpected {{end}}")),
+        Closed::Else => Err(parser.error("unexpected {{else}}")),
     }
 }
 
 /// What closed a list of nodes.
 #[derive(PartialEq)]
-enum End {
+enum Closed {
     Eof,
     End,
     Else,
@@ -149,21 +149,23 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, End), Error> {
+    fn list(&mut self) -> Result<(Vec<Node>, Closed), Error> {
         let mut nodes = Vec::new();
         loop {
             let token = self.next();
             match token.kind {
-                Kind::Eof => return Ok((nodes, End::Eof)),
+                Kind::Eof => return Ok((nodes, Closed::Eof)),
                 Kind::Text => nodes.push(Node::Text(token.text)),
                 Kind::Left => {
                     let keyword = self.next_non_space();
                     match keyword.text.as_str() {
                         "end" if keyword.kind == Kind::Keyword => {
                             self.close("end")?;
-                            return Ok((nodes, End::End));
+                            return Ok((nodes, Closed::End));
                         }
-                        "else" if keyword.kind == Kind::Keyword => return Ok((nodes, End::Else)),
+                        "else" if keyword.kind == Kind::Keyword => {
+                            return Ok((nodes, Closed::Else));
+                        }
                         _ => nodes.push(self.action(&keyword)?),
                     }
                 }
@@ -215,9 +217,9 @@ impl Parser<'_> {
         let pipe = self.pipeline(word, Kind::Right)?;
         let (body, end) = self.list()?;
         let otherwise = match end {
-            End::Eof => return Err(self.error("unexpected EOF")),
-            End::End => Vec::new(),
-            End::Else => self.otherwise(word)?,
+            Closed::Eof => return Err(self.error("unexpected EOF")),
+            Closed::End => Vec::new(),
+            Closed::Else => self.otherwise(word)?,
         };
         self.variables.truncate(scope);
         self.depth -= 1;
@@ -238,9 +240,9 @@ impl Parser<'_> {
         }
         let (nodes, end) = self.list()?;
         match end {
-            End::End => Ok(nodes),
-            End::Eof => Err(self.error("unexpected EOF")),
-            End::Else => Err(self.error("expected end; found {{else}}")),
+            Closed::End => Ok(nodes),
+            Closed::Eof => Err(self.error("unexpected EOF")),
+            Closed::Else => Err(self.error("expected end; found {{else}}")),
         }
     }
 

@@ -19,8 +19,6 @@ pub(crate) enum LayerStatus {
         /// So far.
         bytes: u64,
     },
-    /// All bytes are here and verified.
-    DownloadComplete,
     /// It is being unpacked.
     Extracting,
     /// It is ready.
@@ -47,7 +45,6 @@ impl LayerStatus {
         match self {
             Self::PullingFsLayer => "Pulling fs layer".to_owned(),
             Self::Downloading { .. } => "Downloading".to_owned(),
-            Self::DownloadComplete => "Download complete".to_owned(),
             Self::Extracting => "Extracting".to_owned(),
             Self::PullComplete => "Pull complete".to_owned(),
             Self::AlreadyExists => "Already exists".to_owned(),
