@@ -51,7 +51,11 @@ impl Content {
     /// on it, so the collector keeps it for as long as its cutoff says.
     pub fn rely(&self, digest: &Digest) -> Result<Option<u64>> {
         let found = self.alive(digest, |path| {
-            touch(path)?;
+            match touch(path) {
+                // Where nothing can be written nothing can be collected.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+                other => other?,
+            }
             std::fs::metadata(path)
         })?;
         Ok(found.map(|metadata| metadata.len()))

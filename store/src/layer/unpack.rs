@@ -128,9 +128,14 @@ impl Unpack {
         let planned = &self.planned[index];
         let folder = self.folder(index);
         self.layers.disk().create_dir_all(&folder)?;
-        let extracted = extract(content, &folder, &planned.diff_id).map_err(|source| {
-            Error::Layer { layer: blob.digest().clone(), source: Box::new(source) }
-        })?;
+        let extracted =
+            extract(content, &folder, &planned.diff_id).map_err(|error| match error {
+                // The disk's fault, not the layer's.
+                LayerError::Entry { source, .. } if is_full(&source) => {
+                    Error::io("unpack into", self.staging.path(), source)
+                }
+                error => Error::Layer { layer: blob.digest().clone(), source: Box::new(error) },
+            })?;
         *lock(&planned.extracted) = Some(extracted);
         *lock(&planned.blob) = Some(blob.clone());
         Ok(())
@@ -222,6 +227,11 @@ fn extract(
         }
         extractor.finish()
     })
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// What failed below the tar was the decoder.

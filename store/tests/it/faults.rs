@@ -318,3 +318,75 @@ fn making_a_store() {
     }
     panic!("making a store never ends");
 }
+
+/// A file system of its own, unmounted with its test.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn new(size: &std::ffi::CStr) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", dir.path(), "tmpfs", flags, Some(size)).expect("mounts");
+        Self(dir)
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        store::unmount(self.0.path()).expect("unmounts");
+    }
+}
+
+/// Covers: DST-81
+#[test]
+fn a_disk_that_is_really_full() {
+    let disk = Tmpfs::new(c"size=3m");
+    let store = Store::open(disk.0.path()).expect("opens");
+    let mut state = 88_172_645_463_325_252u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let noise: Vec<u8> = (0..6_000_000).map(|_| random()).collect();
+    let tar = Tar::new().file("big", &noise).build();
+    let full = |error: Error| {
+        assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("no space left") && text.contains("prune"), "{text}");
+    };
+    full(store.layers().add_tar(&tar[..], &DiffOptions::default()).expect_err("no room"));
+    let zeros = Tar::new().file("big", &vec![1u8; 6_000_000]).build();
+    let packed = crate::support::gzip(&zeros);
+    let descriptor = Descriptor::of(MediaType::OciLayer(Compression::Gzip), &packed);
+    store.content().put(&descriptor, &packed).expect("small enough");
+    let lease = store.lease("test").expect("lease");
+    let layer = store::LayerBlob { descriptor, diff_id: oci::Digest::sha256(&zeros) };
+    full(store.layers().unpack(&[layer], &lease).expect_err("no room"));
+    for folder in ["staging", "ingest", "layers/sha256"] {
+        let left = std::fs::read_dir(store.root().join(folder)).expect("lists").count();
+        assert_eq!(left, 0, "{folder}");
+    }
+    assert!(store.check(None).expect("checks").is_sound());
+}
+
+#[test]
+fn a_root_that_is_read_only() {
+    let disk = Tmpfs::new(c"size=8m");
+    let store = Store::open(disk.0.path()).expect("opens");
+    store.content().put(&layer(), &tar()).expect("stores");
+    let flags = rustix::mount::MountFlags::RDONLY;
+    rustix::mount::mount_remount(disk.0.path(), flags, "").expect("remounts");
+    let store = Store::open(disk.0.path()).expect("reading needs no writing");
+    assert_eq!(store.content().rely(layer().digest()).expect("is there"), Some(tar().len() as u64));
+    assert!(store.names().list().expect("lists").is_empty());
+    for error in [
+        store.lease("pull").expect_err("writes"),
+        store.content().put(&Descriptor::empty(), b"{}").expect_err("writes"),
+        store.names().set(&name("app"), &layer(), Displaced::Forget).expect_err("writes"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.to_string().contains("Read-only file system"), "{error}");
+    }
+}
