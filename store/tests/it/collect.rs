@@ -379,3 +379,31 @@ fn a_source_that_fails_leaves_one_blob_missing_and_the_others_repaired() {
     repaired.sort();
     assert_eq!(repaired, [false, true]);
 }
+
+/// Everything a push does, done while a collection is in the middle of its marks.
+/// Covers: DST-70
+#[test]
+fn nobody_waits_for_a_collection_and_what_comes_meanwhile_stays() {
+    let store = store();
+    let (reused, reused_tar) = image(&store, "reused");
+    let_the_stamps_age(&store);
+    let pushed = std::cell::RefCell::new(None);
+    let roots = || {
+        let lease = store.lease("push")?;
+        let (fresh, tar) = image(&store, "fresh");
+        store.unpack_under(&[tar], &lease)?;
+        lease.hold(fresh.digest())?;
+        store.names().set(&name("fresh"), &fresh, Displaced::Forget)?;
+        store.names().set(&name("reused"), &reused, Displaced::Forget)?;
+        *pushed.borrow_mut() = Some(fresh);
+        Ok(Roots::default())
+    };
+    store.collect(&Collection { roots: &roots, ..local() }).expect("collects");
+    let fresh = pushed.borrow().clone().expect("was pushed");
+    for (descriptor, text) in [(&fresh, "fresh"), (&reused, "reused")] {
+        assert!(store.content().path(descriptor.digest()).exists(), "{text}");
+        assert_eq!(store.content().first_missing(descriptor).expect("looks"), None, "{text}");
+    }
+    assert!(store.content().path(&Digest::sha256(&reused_tar)).exists());
+    assert_eq!(store.layers().list().expect("lists").len(), 1);
+}

@@ -195,6 +195,25 @@ fn devices_pipes_and_links_are_made() {
     assert_eq!(std::fs::metadata(fs.join("a")).expect("looks").nlink(), 2);
 }
 
+/// In overlay form the two are the same thing, so an archive's device 0/0 hides what is below,
+/// and goes out as a whiteout.
+/// Covers: RUN-40
+#[test]
+fn a_device_0_0_of_an_archive_is_a_whiteout() {
+    let store = store();
+    let base = Tar::new().file("a", b"1").build();
+    let parent = store.unpack(std::slice::from_ref(&base)).expect("unpacks");
+    let device = Entry::new(Kind::CharDevice { major: 0, minor: 0 }, "a");
+    let upper = Tar::new().entry(device).build();
+    let top = store.unpack(&[base, upper]).expect("unpacks").expect("a top");
+    let stack = store.layers().stack(Some(&top)).expect("stacks");
+    assert!(stack.resolve("/a").expect("looks").is_none());
+    let fs = store.layers().require(&top).expect("is there").fs().clone();
+    let diff =
+        store.layers().diff_folder(&fs, parent.as_ref(), &DiffOptions::default()).expect("diffs");
+    assert_eq!(paths(&store, &diff), [".wh.a"]);
+}
+
 #[test]
 fn a_later_entry_replaces_an_earlier_one() {
     let tar = Tar::new()
