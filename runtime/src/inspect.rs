@@ -28,8 +28,8 @@ pub(crate) fn document(container: &Container, dirs: &StateDir) -> Value {
         "HostnamePath": files.join("hostname"),
         "HostsPath": files.join("hosts"),
         "LogPath": match record.options.log.driver() {
-            LogDriverName::JsonFile => dirs.log_file(&record.id).display().to_string(),
-            LogDriverName::None => String::new(),
+            driver @ LogDriverName::JsonFile => dirs.log_file(&record.id, driver).display().to_string(),
+            LogDriverName::Local | LogDriverName::None => String::new(),
         },
         "Name": format!("/{}", record.name),
         "RestartCount": state.restart_count,
@@ -271,8 +271,8 @@ fn security(options: &RunOptions) -> Value {
 fn log_config(log: &LogOptions) -> Value {
     match log.driver() {
         LogDriverName::None => json!({ "Type": "none", "Config": {} }),
-        LogDriverName::JsonFile => json!({
-            "Type": "json-file",
+        driver @ (LogDriverName::JsonFile | LogDriverName::Local) => json!({
+            "Type": if driver == LogDriverName::Local { "local" } else { "json-file" },
             "Config": { "max-size": log.max_size().to_string(), "max-file": log.max_files().to_string() },
         }),
     }

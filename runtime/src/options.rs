@@ -453,6 +453,8 @@ pub struct LogOptions {
 pub enum LogDriverName {
     /// One JSON object per line, in Docker's format.
     JsonFile,
+    /// Binary frames that keep every byte.
+    Local,
     /// Nothing is kept.
     None,
 }
@@ -475,19 +477,22 @@ impl LogOptions {
     pub fn parse(driver: Option<&str>, options: &[(String, String)]) -> Result<Self> {
         let driver = match driver.unwrap_or("json-file") {
             "json-file" => LogDriverName::JsonFile,
+            "local" => LogDriverName::Local,
             "none" => LogDriverName::None,
             other => {
                 return Err(Error::unsupported(
                     format!("log driver \"{other}\""),
-                    "this version has json-file and none",
+                    "this version has json-file, local and none",
                 ));
             }
         };
         let mut log = Self { driver, ..Self::default() };
         for (key, value) in options {
             match (log.driver, key.as_str()) {
-                (LogDriverName::JsonFile, "max-size") => log.max_size = parse_size(value)?,
-                (LogDriverName::JsonFile, "max-file") => {
+                (LogDriverName::JsonFile | LogDriverName::Local, "max-size") => {
+                    log.max_size = parse_size(value)?
+                }
+                (LogDriverName::JsonFile | LogDriverName::Local, "max-file") => {
                     log.max_files =
                         value.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
                             Error::invalid(
@@ -501,7 +506,7 @@ impl LogOptions {
                     return Err(Error::invalid(
                         "--log-opt",
                         format!("{key}={value}"),
-                        "unknown option of this log driver; json-file has max-size and max-file",
+                        "unknown option of this log driver; json-file and local have max-size and max-file",
                     ));
                 }
             }

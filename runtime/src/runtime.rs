@@ -432,14 +432,15 @@ impl Runtime {
         each: &mut dyn FnMut(LogEntry) -> io::Result<()>,
     ) -> Result<()> {
         let record = self.dirs.record(id)?;
-        if record.options.log.driver() == crate::options::LogDriverName::None {
+        let driver = record.options.log.driver();
+        if driver == crate::options::LogDriverName::None {
             return Err(Error::unsupported(
                 "reading the log",
                 "the container was made with --log-driver none",
             ));
         }
         let is_live = || self.get(id).is_ok_and(|container| container.state.status.is_live());
-        log::read(&self.dirs.log_file(id), query, &is_live, each)
+        log::read(driver, &self.dirs.log_file(id, driver), query, &is_live, each)
     }
 
     /// Sets the size of the container's terminal.

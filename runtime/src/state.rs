@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::id::{self, ContainerId};
 use crate::limits;
+use crate::options::LogDriverName;
 use crate::record::{Record, State};
 
 /// The folders of one runtime.
@@ -83,8 +84,12 @@ impl StateDir {
     }
 
     /// The container's output.
-    pub(crate) fn log_file(&self, id: &ContainerId) -> PathBuf {
-        self.container(id).join(format!("{id}-json.log"))
+    pub(crate) fn log_file(&self, id: &ContainerId, driver: LogDriverName) -> PathBuf {
+        let name = match driver {
+            LogDriverName::JsonFile | LogDriverName::None => format!("{id}-json.log"),
+            LogDriverName::Local => "local.log".to_owned(),
+        };
+        self.container(id).join(name)
     }
 
     /// Where the monitor listens.

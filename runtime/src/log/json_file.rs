@@ -1,53 +1,31 @@
 //! The `json-file` driver: Docker's format, one object per line, rotated by size.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::LogDriver;
+use super::rotate::{self, Rotation};
 use crate::error::{Error, Result};
 use crate::options::LogOptions;
-use crate::request::OutputStream;
+use crate::request::{LogEntry, OutputStream};
 
-/// Writes `<file>`, keeps older ones as `<file>.1`, `<file>.2` and so on.
+/// Writes one object per line.
 #[derive(Debug)]
 pub(super) struct JsonFile {
-    path: PathBuf,
     file: File,
-    size: u64,
+    rotation: Rotation,
     buffer: Vec<u8>,
-    max_size: u64,
-    max_files: u32,
 }
 
 impl JsonFile {
     pub(super) fn open(path: &Path, options: &LogOptions) -> Result<Self> {
-        let file = append_to(path).map_err(Error::file("open the log", path))?;
-        let size = file.metadata().map_err(Error::file("open the log", path))?.len();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            size,
-            buffer: Vec::new(),
-            max_size: options.max_size(),
-            max_files: options.max_files(),
-        })
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        if self.max_files <= 1 {
-            self.file.set_len(0)?;
-        } else {
-            for number in (1..self.max_files - 1).rev() {
-                rename_if_there(&numbered(&self.path, number), &numbered(&self.path, number + 1))?;
-            }
-            rename_if_there(&self.path, &numbered(&self.path, 1))?;
-            self.file = append_to(&self.path)?;
-        }
-        self.size = 0;
-        Ok(())
+        let (file, rotation) =
+            rotate::open(path, options).map_err(Error::file("open the log", path))?;
+        Ok(Self { file, rotation, buffer: Vec::new() })
     }
 }
 
@@ -58,12 +36,10 @@ impl LogDriver for JsonFile {
         write_json_string(&mut self.buffer, line);
         write!(self.buffer, ",\"stream\":\"{stream}\",\"time\":\"{}\"}}", DockerTime(time))?;
         self.buffer.push(b'\n');
-        if self.size + self.buffer.len() as u64 > self.max_size {
+        if self.rotation.is_due(self.buffer.len()) {
             let last = self.buffer.split_off(before);
             self.flush()?;
-            if self.size > 0 {
-                self.rotate()?;
-            }
+            self.rotation.rotate(&mut self.file)?;
             self.buffer = last;
         }
         Ok(())
@@ -71,19 +47,45 @@ impl LogDriver for JsonFile {
 
     fn flush(&mut self) -> io::Result<()> {
         let written = self.file.write_all(&self.buffer);
-        self.size += self.buffer.len() as u64;
+        self.rotation.wrote(self.buffer.len());
         self.buffer.clear();
         written
     }
 }
 
-/// The files of a log that are there, the oldest first.
-pub(super) fn files(path: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        (1..).map(|number| numbered(path, number)).take_while(|file| file.exists()).collect();
-    files.reverse();
-    files.push(path.to_owned());
-    files
+/// Reads one object; `None` when its line is not all there yet. A line that cannot be read is passed over.
+pub(super) fn read_line(
+    reader: &mut impl BufRead,
+    partial: &mut Vec<u8>,
+) -> io::Result<Option<LogEntry>> {
+    loop {
+        let count = reader.read_until(b'\n', partial)?;
+        if count == 0 || partial.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        let entry = parse(partial);
+        partial.clear();
+        if entry.is_some() {
+            return Ok(entry);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Line {
+    log: String,
+    stream: String,
+    time: Timestamp,
+}
+
+fn parse(line: &[u8]) -> Option<LogEntry> {
+    let line: Line = serde_json::from_slice(line).ok()?;
+    let stream = match line.stream.as_str() {
+        "stdout" => OutputStream::Stdout,
+        "stderr" => OutputStream::Stderr,
+        _ => return None,
+    };
+    Some(LogEntry { time: line.time, stream, line: line.log.into_bytes() })
 }
 
 /// `2006-01-02T15:04:05.999999999Z`, without trailing zeros, as Go writes it.
@@ -92,24 +94,6 @@ pub(crate) struct DockerTime(pub(crate) Timestamp);
 impl std::fmt::Display for DockerTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)
-    }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

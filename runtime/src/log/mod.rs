@@ -1,7 +1,9 @@
 //! Where a container's output goes: one trait, one file per driver, and the splitter that makes entries out of bytes.
 
 pub(crate) mod json_file;
+mod local;
 mod reader;
+mod rotate;
 
 use std::io;
 use std::path::Path;
@@ -28,6 +30,7 @@ pub(crate) trait LogDriver: std::fmt::Debug {
 pub(crate) fn open(options: &LogOptions, file: &Path) -> Result<Box<dyn LogDriver>> {
     match options.driver() {
         LogDriverName::JsonFile => Ok(Box::new(json_file::JsonFile::open(file, options)?)),
+        LogDriverName::Local => Ok(Box::new(local::Local::open(file, options)?)),
         LogDriverName::None => Ok(Box::new(Nothing)),
     }
 }

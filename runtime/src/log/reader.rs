@@ -1,31 +1,23 @@
-//! Reading a `json-file` log: a window of time, a number of lines from the end, and following.
+//! Reading a log: a window of time, a number of lines from the end, and following.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::Deserialize;
-
-use super::json_file;
+use super::{json_file, local, rotate};
 use crate::error::{Error, Result};
-use crate::request::{LogEntry, LogQuery, OutputStream};
+use crate::options::LogDriverName;
+use crate::request::{LogEntry, LogQuery};
 
 /// How often a followed log is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(20);
 
-#[derive(Deserialize)]
-struct Line {
-    log: String,
-    stream: String,
-    time: Timestamp,
-}
-
 /// Gives the entries a query asks for. `is_live` tells whether more can come.
 pub(crate) fn read(
+    driver: LogDriverName,
     path: &Path,
     query: &LogQuery,
     is_live: &dyn Fn() -> bool,
@@ -33,8 +25,8 @@ pub(crate) fn read(
 ) -> Result<()> {
     let mut tail = VecDeque::new();
     let mut current = None;
-    for file in json_file::files(path) {
-        match Follower::open(&file) {
+    for file in rotate::files(path) {
+        match Follower::open(driver, &file) {
             Ok(follower) => current = Some(follower),
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::file("read the log", &file)(error)),
@@ -57,12 +49,14 @@ pub(crate) fn read(
         each(entry).map_err(Error::system("write the log entries"))?;
     }
     if query.follow {
-        follow(path, current, query, is_live, each).map_err(Error::file("follow the log", path))?;
+        follow(driver, path, current, query, is_live, each)
+            .map_err(Error::file("follow the log", path))?;
     }
     Ok(())
 }
 
 fn follow(
+    driver: LogDriverName,
     path: &Path,
     mut current: Option<Follower>,
     query: &LogQuery,
@@ -76,7 +70,7 @@ fn follow(
             follower.entries(query, each)?;
         }
         if current.as_ref().is_none_or(|follower| follower.was_rotated(path)) {
-            match Follower::open(path) {
+            match Follower::open(driver, path) {
                 Ok(mut next) => {
                     next.entries(query, each)?;
                     current = Some(next);
@@ -94,50 +88,49 @@ fn follow(
 
 /// One log file, read as far as it goes, and further when it has grown.
 struct Follower {
+    driver: LogDriverName,
     reader: BufReader<File>,
     inode: u64,
     partial: Vec<u8>,
 }
 
 impl Follower {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(driver: LogDriverName, path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let inode = file.metadata()?.ino();
-        Ok(Self { reader: BufReader::with_capacity(64 << 10, file), inode, partial: Vec::new() })
+        Ok(Self {
+            driver,
+            reader: BufReader::with_capacity(64 << 10, file),
+            inode,
+            partial: Vec::new(),
+        })
     }
 
     fn was_rotated(&self, path: &Path) -> bool {
         std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() != self.inode)
     }
 
-    /// Gives the complete lines from here on that lie in the query's window; a line that cannot be read is passed over.
+    /// Gives the complete entries from here on that lie in the query's window.
     fn entries(
         &mut self,
         query: &LogQuery,
         each: &mut dyn FnMut(LogEntry) -> io::Result<()>,
     ) -> io::Result<()> {
-        loop {
-            let count = self.reader.read_until(b'\n', &mut self.partial)?;
-            if count == 0 || self.partial.last() != Some(&b'\n') {
-                return Ok(());
-            }
-            if let Some(entry) = parse(&self.partial)
-                && query.since.is_none_or(|since| entry.time >= since)
+        while let Some(entry) = self.next()? {
+            if query.since.is_none_or(|since| entry.time >= since)
                 && query.until.is_none_or(|until| entry.time <= until)
             {
                 each(entry)?;
             }
-            self.partial.clear();
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> io::Result<Option<LogEntry>> {
+        match self.driver {
+            LogDriverName::JsonFile => json_file::read_line(&mut self.reader, &mut self.partial),
+            LogDriverName::Local => local::read_frame(&mut self.reader, &mut self.partial),
+            LogDriverName::None => Ok(None),
         }
     }
-}
-
-fn parse(line: &[u8]) -> Option<LogEntry> {
-    let line: Line = serde_json::from_slice(line).ok()?;
-    let stream = match line.stream.as_str() {
-        "stdout" => OutputStream::Stdout,
-        "stderr" => OutputStream::Stderr,
-        _ => return None,
-    };
-    Some(LogEntry { time: line.time, stream, line: line.log.into_bytes() })
 }

@@ -59,10 +59,6 @@ impl<'a> Prober<'a> {
         }
     }
 
-    pub(super) fn state(&self) -> &HealthState {
-        &self.state
-    }
-
     /// A frozen container is not probed; when it is thawed the next probe is a whole pause away.
     pub(super) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;

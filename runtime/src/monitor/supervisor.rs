@@ -13,6 +13,7 @@ use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::clock::{self, Deadline, Stopwatch};
 use crate::error::{Error, Result};
+use crate::health::HealthState;
 use crate::id::ContainerId;
 use crate::launch::{self, BundleDir, ChildStreams, Launched, Program};
 use crate::log::{self, LogDriver};
@@ -78,7 +79,7 @@ impl Supervisor {
         let socket = dirs.socket(id);
         let listener = protocol::listen(&socket).map_err(Error::file("listen at", &socket))?;
         listener.set_nonblocking(true).map_err(Error::file("listen at", &socket))?;
-        let log = log::open(&record.options.log, &dirs.log_file(id))?;
+        let log = log::open(&record.options.log, &dirs.log_file(id, record.options.log.driver()))?;
         rootfs::enter_private_mount_namespace()?;
         let bundle = BundleDir::new(dirs.run(id).join("bundle"));
         Ok((record, state, listener, log, bundle))
@@ -186,8 +187,6 @@ impl Supervisor {
             .ok()
             .flatten()
             .map(|plan| Prober::new(&self.dirs, &self.record.id, plan));
-        self.state.health = prober.as_ref().map(|prober| prober.state().clone());
-        let _ = self.dirs.write_state(&self.record.id, &self.state, &self.lock);
         let mut session = Session {
             streams,
             log: self.log.as_mut(),
@@ -262,7 +261,9 @@ impl Supervisor {
     }
 
     fn note_start(&mut self, launched: &Launched) {
+        let is_probed = self.record.health_plan().is_ok_and(|plan| plan.is_some());
         let state = &mut self.state;
+        state.health = is_probed.then(HealthState::starting);
         state.status = Status::Running;
         state.pid = Some(launched.process.pid());
         state.pid_start = Some(launched.process.start());
