@@ -312,3 +312,78 @@ fn image_id(built: &BuildResult) -> String {
         _ => built.root.digest().to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Probe {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn request(folder: &Path, flags: &str) -> Result<BuildImage> {
+        std::fs::write(folder.join("Dockerfile"), "FROM scratch\nCOPY a /\n").unwrap();
+        let words = ["probe"].into_iter().chain(flags.split_whitespace()).map(str::to_owned);
+        let words = words.chain([folder.display().to_string()]);
+        Probe::try_parse_from(words).unwrap().args.request()
+    }
+
+    /// Covers: B08-03
+    #[test]
+    fn what_is_typed_reaches_the_builder() {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = "-t app -t reg:5000/x:1 --build-arg A=1 --build-arg B=x=y --target t --label k=v --no-cache --network none";
+        let build = request(folder.path(), flags).unwrap();
+        let tags: Vec<String> = build.tags.iter().map(ToString::to_string).collect();
+        assert_eq!(tags, ["docker.io/library/app:latest", "reg:5000/x:1"]);
+        let made = build.request;
+        assert_eq!(made.context.as_deref(), Some(folder.path()));
+        assert_eq!((made.build_args["A"].as_str(), made.build_args["B"].as_str()), ("1", "x=y"));
+        assert_eq!((made.target.as_deref(), made.labels["k"].as_str()), (Some("t"), "v"));
+        assert_eq!((made.no_cache, made.network), (NoCache::All, Network::None));
+        assert_eq!(build.pull, PullBases::Missing);
+    }
+
+    /// Covers: B08-48
+    #[test]
+    fn platforms_are_separated_by_commas() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = request(folder.path(), "--platform linux/amd64,linux/arm64,linux/arm/v7")
+            .unwrap()
+            .request;
+        let platforms: Vec<String> = made.platforms.iter().map(ToString::to_string).collect();
+        assert_eq!(platforms, ["linux/amd64", "linux/arm64", "linux/arm/v7"]);
+    }
+
+    /// Covers: B08-04
+    #[test]
+    fn a_dockerfile_of_another_name_brings_its_own_ignore_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("Dockerfile-final");
+        std::fs::write(&file, "FROM scratch\n").unwrap();
+        std::fs::write(folder.path().join("Dockerfile-final.dockerignore"), "*\n").unwrap();
+        let made = request(folder.path(), &format!("-f {}", file.display())).unwrap().request;
+        assert_eq!(made.dockerfile_name, "Dockerfile-final");
+        assert!(made.ignore_file.unwrap().ends_with("Dockerfile-final.dockerignore"));
+    }
+
+    #[test]
+    fn a_context_that_is_not_there_is_named() {
+        let error = Probe::try_parse_from(["probe", "/no/such/folder"])
+            .unwrap()
+            .args
+            .request()
+            .unwrap_err();
+        assert!(error.to_string().contains("/no/such/folder"), "{error}");
+        let remote = Probe::try_parse_from(["probe", "https://example.com/x.git"])
+            .unwrap()
+            .args
+            .request()
+            .unwrap_err();
+        assert!(remote.to_string().contains("remote build context"), "{remote}");
+    }
+}

@@ -482,3 +482,6 @@ fn inherited(entry: String) -> Result<Option<String>> {
     }
     Ok(std::env::var(&entry).ok().map(|value| format!("{entry}={value}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,3 +74,54 @@ impl Args {
 fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tables are those of Docker's client 28.2 for the same history.
+    ///
+    /// Covers: B08-28
+    #[test]
+    fn the_table_reads_as_dockers() {
+        let now: Timestamp = "2026-11-21T13:06:09Z".parse().unwrap();
+        let row = |id: Option<&str>, created: &str, by: &str, comment: &str, size_bytes: u64| {
+            let step =
+                serde_json::json!({"created": created, "created_by": by, "comment": comment});
+            HistoryRow {
+                id: id.map(|digit| format!("sha256:{}", digit.repeat(64)).parse().unwrap()),
+                step: serde_json::from_value(step).unwrap(),
+                size_bytes,
+                tags: Vec::new(),
+            }
+        };
+        let add = "/bin/sh -c #(nop) ADD file:1234567890123456789012345678901234567890 in / ";
+        let rows = [
+            row(Some("1"), "2026-11-21T13:05:09Z", "CMD [\"sh\"]", "buildkit.dockerfile.v0", 0),
+            row(None, "2026-11-21T12:16:09Z", add, "", 4_261_550),
+        ];
+        let args = |human| Args {
+            format: None,
+            human,
+            no_trunc: false,
+            quiet: false,
+            image: String::new(),
+        };
+        let render = |human: bool, columns: &str| {
+            let rows = rows.iter().map(|row| args(human).row(row, now)).collect();
+            LISTING.render(&Format::parse(None, columns), rows).unwrap()
+        };
+        assert_eq!(
+            render(true, HUMAN),
+            "IMAGE          CREATED              CREATED BY                                      SIZE      COMMENT\n\
+             111111111111   About a minute ago   CMD [\"sh\"]                                      0B        buildkit.dockerfile.v0\n\
+             <missing>      50 minutes ago       /bin/sh -c #(nop) ADD file:12345678901234567…   4.26MB    \n"
+        );
+        assert_eq!(
+            render(false, MACHINE),
+            "IMAGE          CREATED AT             CREATED BY                                      SIZE      COMMENT\n\
+             111111111111   2026-11-21T13:05:09Z   CMD [\"sh\"]                                      0         buildkit.dockerfile.v0\n\
+             <missing>      2026-11-21T12:16:09Z   /bin/sh -c #(nop) ADD file:12345678901234567…   4261550   \n"
+        );
+    }
+}

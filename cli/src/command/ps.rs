@@ -161,3 +161,94 @@ fn status(container: &Container, now: Timestamp) -> String {
         Status::Dead => "Dead".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(status: &str, exit_code: i32) -> Container {
+        let record = serde_json::json!({
+            "version": 1, "id": "a".repeat(64), "name": "web", "created": "2026-11-21T11:59:25Z",
+            "image": "ddd-book:ch8.1", "image_id": format!("sha256:{}", "b".repeat(64)),
+            "image_config": {"ExposedPorts": {"443/tcp": {}, "53/udp": {}}}, "options": {},
+            "args": ["/bin/sh", "-c", "while true; do echo a b c; done"], "entrypoint_len": 0, "env": [],
+            "labels": {"tier": "web", "a": "1"}, "workdir": "/", "user": "", "stop_signal": 15,
+            "rootfs": {"type": "path", "path": "/r"}, "cleanup": [],
+        });
+        let state = serde_json::json!({
+            "status": status, "pid": null, "pid_start": null, "exit_code": exit_code, "error": "", "oom_killed": false,
+            "started_at": "2026-11-21T11:59:51Z", "finished_at": "2026-11-21T11:58:00Z", "restart_count": 1,
+            "stopped_by_user": false,
+        });
+        Container {
+            record: serde_json::from_value(record).unwrap(),
+            state: serde_json::from_value(state).unwrap(),
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-21T12:00:00Z".parse().unwrap()
+    }
+
+    /// Covers: B07-18, B07-27
+    #[test]
+    fn the_status_tells_what_docker_tells() {
+        for (status, code, text) in [
+            ("created", 0, "Created"),
+            ("running", 0, "Up 9 seconds"),
+            ("paused", 0, "Up 9 seconds (Paused)"),
+            ("restarting", 1, "Restarting (1) 2 minutes ago"),
+            ("exited", 137, "Exited (137) 2 minutes ago"),
+            ("dead", 0, "Dead"),
+            ("removing", 0, "Removal In Progress"),
+        ] {
+            assert_eq!(super::status(&container(status, code), now()), text);
+        }
+    }
+
+    /// Covers: B07-34
+    #[test]
+    fn a_row_reads_as_dockers() {
+        let args = Args {
+            all: true,
+            filter: Vec::new(),
+            format: None,
+            last: -1,
+            latest: false,
+            no_trunc: false,
+            quiet: false,
+        };
+        let row = || args.row(&container("running", 0), now());
+        let table = LISTING.render(&Format::parse(None, COLUMNS), vec![row()]).unwrap();
+        assert_eq!(
+            table,
+            "CONTAINER ID   IMAGE            COMMAND                  CREATED          STATUS         PORTS             NAMES\n\
+             aaaaaaaaaaaa   ddd-book:ch8.1   \"/bin/sh -c 'while t…\"   35 seconds ago   Up 9 seconds   53/udp, 443/tcp   web\n"
+        );
+        let format =
+            Format::parse(Some("{{.Names}} {{.State}} {{.Labels}} {{.Label \"tier\"}}"), COLUMNS);
+        assert_eq!(LISTING.render(&format, vec![row()]).unwrap(), "web running a=1,tier=web web\n");
+    }
+
+    /// Covers: B07-36
+    #[test]
+    fn filters_are_alternatives_within_a_key_and_labels_are_not() {
+        let all = || vec![container("running", 0), container("exited", 3)];
+        for (filters, left) in [
+            (vec!["status=running", "status=exited"], 2),
+            (vec!["status=exited"], 1),
+            (vec!["exited=3"], 1),
+            (vec!["exited=0"], 0),
+            (vec!["name=^/?web$", "status=running"], 1),
+            (vec!["name=we", "name=nothing"], 2),
+            (vec!["label=tier=web", "label=a"], 2),
+            (vec!["label=tier=web", "label=b"], 0),
+            (vec!["ancestor=ddd-book:ch8.1"], 2),
+            (vec!["id=aaaa"], 2),
+            (vec!["network=none"], 2),
+        ] {
+            let texts: Vec<String> = filters.iter().map(|text| (*text).to_owned()).collect();
+            assert_eq!(Filters::parse(&texts).unwrap().apply(all()).len(), left, "{filters:?}");
+        }
+    }
+}
