@@ -48,6 +48,7 @@ pub(crate) struct PullThrough {
     repositories: Arc<Repositories>,
     content: Content,
     tag_time: Duration,
+    patience: Duration,
     fresh: Mutex<HashMap<(RepositoryName, Tag), Moment>>,
     asking: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
     fetches: Arc<Fetches>,
@@ -60,13 +61,15 @@ impl PullThrough {
         repositories: Arc<Repositories>,
         content: Content,
         tag_time: Duration,
+        patience: Duration,
     ) -> Self {
-        let fetches = Fetches::new(repositories.clone(), content.clone());
+        let fetches = Fetches::new(repositories.clone(), content.clone(), patience);
         Self {
             upstream,
             repositories,
             content,
             tag_time,
+            patience,
             fresh: Mutex::default(),
             asking: Mutex::default(),
             fetches: Arc::new(fetches),
@@ -108,7 +111,7 @@ impl PullThrough {
         reference: &ManifestReference,
         known: Option<Digest>,
     ) -> Result<Freshness, Fault> {
-        match self.upstream.manifest(name, reference, known.as_ref()).await {
+        match within(self.patience, self.upstream.manifest(name, reference, known.as_ref())).await {
             Ok(UpstreamManifest::Unchanged) => self.confirm(name, reference),
             Ok(UpstreamManifest::Manifest { media_type, bytes }) => {
                 app.metrics.upstream_fetches.fetch_add(1, Ordering::Relaxed);
@@ -230,7 +233,7 @@ impl PullThrough {
 
     /// The upstream's tags, sorted; nothing when it is down, so that the cached ones are listed.
     pub(crate) async fn tags(&self, name: &RepositoryName) -> Result<Option<Vec<String>>, Fault> {
-        match self.upstream.tags(name).await {
+        match within(self.patience, self.upstream.tags(name)).await {
             Ok(mut tags) => {
                 tags.sort_unstable();
                 tags.dedup();
@@ -248,7 +251,7 @@ impl PullThrough {
         name: &RepositoryName,
         subject: &Digest,
     ) -> Result<Option<Vec<Descriptor>>, Fault> {
-        let bytes = match self.upstream.referrers(name, subject).await {
+        let bytes = match within(self.patience, self.upstream.referrers(name, subject)).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) | Err(UpstreamError::NotFound { .. }) => return Ok(Some(Vec::new())),
             Err(UpstreamError::Unavailable { .. }) => return Ok(None),
@@ -261,6 +264,17 @@ impl PullThrough {
         let mut found = index.manifests().to_vec();
         found.sort_by(|a, b| a.digest().cmp(b.digest()));
         Ok(Some(found))
+    }
+}
+
+/// An upstream that does not answer is one that is down: nobody waits for it without end.
+async fn within<T>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, UpstreamError>>,
+) -> Result<T, UpstreamError> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answered) => answered,
+        Err(late) => Err(UpstreamError::Unavailable { source: late.into() }),
     }
 }
 

@@ -80,7 +80,9 @@ impl Server {
         let app = App::open(&config, log, |repositories, content| {
             let tag_time = Duration::from_secs(tag_time);
             let upstream = self.upstream?;
-            Some(PullThrough::new(upstream, repositories.clone(), content.clone(), tag_time))
+            let (repositories, content) = (repositories.clone(), content.clone());
+            let patience = config.limits.idle();
+            Some(PullThrough::new(upstream, repositories, content, tag_time, patience))
         })?;
         let (listener, local_addr) = bind(config.addr)?;
         Ok(BoundServer { listener, local_addr, app: Arc::new(app), tls, config })

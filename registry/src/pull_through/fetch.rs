@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,6 +17,7 @@ use http::StatusCode;
 use oci::{Digest, Hasher};
 use tokio::sync::watch;
 
+use super::within;
 use crate::content::Content;
 use crate::fault::{Code, Fault};
 use crate::handler::{App, Call, blobs};
@@ -29,6 +31,7 @@ use crate::upstream::{Upstream, UpstreamBlob, UpstreamError};
 pub(super) struct Fetches {
     repositories: Arc<Repositories>,
     content: Content,
+    patience: Duration,
     running: Mutex<HashMap<(RepositoryName, Digest), Fetch>>,
 }
 
@@ -86,8 +89,12 @@ impl From<UpstreamError> for Stop {
 }
 
 impl Fetches {
-    pub(super) fn new(repositories: Arc<Repositories>, content: Content) -> Self {
-        Self { repositories, content, running: Mutex::default() }
+    pub(super) fn new(
+        repositories: Arc<Repositories>,
+        content: Content,
+        patience: Duration,
+    ) -> Self {
+        Self { repositories, content, patience, running: Mutex::default() }
     }
 
     /// Joins the fetch of a blob, or starts one.
@@ -137,7 +144,7 @@ impl Fetches {
             return Ok(Progress::Kept { file: Arc::new(file), size });
         }
         app.metrics.upstream_fetches.fetch_add(1, Ordering::Relaxed);
-        let blob = upstream.blob(name, digest).await?;
+        let blob = within(self.patience, upstream.blob(name, digest)).await?;
         let staging = self.repositories.staging();
         let opened = blocking("stage a fetch", move || {
             let path = staging.join(UploadId::random()?.as_str());
@@ -146,7 +153,7 @@ impl Fetches {
         });
         let (path, file) = opened.await.map_err(failed)?;
         let file = Arc::new(file);
-        let arrived = arrive(blob, &file, digest, sender).await;
+        let arrived = arrive(blob, &file, digest, sender, self.patience).await;
         match arrived {
             Ok(size) => {
                 self.keep(name, digest, file.clone(), path, size).await.map_err(failed)?;
@@ -183,11 +190,12 @@ async fn arrive(
     file: &Arc<File>,
     digest: &Digest,
     sender: &watch::Sender<Progress>,
+    patience: Duration,
 ) -> Result<u64, Stop> {
     let (size, mut written, mut hasher) = (blob.size, 0u64, Hasher::new(digest.algorithm()));
     sender.send_replace(Progress::Arriving { file: file.clone(), size, ready: 0 });
-    while let Some(bytes) = blob.content.next().await {
-        let bytes = bytes?;
+    let mut next = async || within(patience, async { blob.content.next().await.transpose() }).await;
+    while let Some(bytes) = next().await? {
         let before = written;
         written += bytes.len() as u64;
         if size.is_some_and(|size| written > size) {

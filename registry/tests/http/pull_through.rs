@@ -24,6 +24,7 @@ struct Memory {
     asked_manifests: AtomicUsize,
     asked_blobs: AtomicUsize,
     down: AtomicBool,
+    hangs: AtomicBool,
     /// Pieces of a blob that may pass; `None` when all may.
     gate: Option<Semaphore>,
 }
@@ -66,6 +67,9 @@ impl Upstream for Port {
         known: Option<&Digest>,
     ) -> Result<UpstreamManifest, UpstreamError> {
         self.0.check()?;
+        if self.0.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.0.asked_manifests.fetch_add(1, Ordering::SeqCst);
         let bytes =
             self.0.manifests.lock().expect("not poisoned").get(&reference.to_string()).cloned();
@@ -121,6 +125,7 @@ fn cache(memory: &Arc<Memory>, tag_seconds: u64) -> Site {
     let upstream = Arc::new(Port(memory.clone()));
     Site::of(
         |config| {
+            config.limits.idle_seconds = 5;
             config.proxy = Some(Proxy { upstream: "upstream.example".to_owned(), tag_seconds })
         },
         |server| server.with_upstream(upstream),
@@ -257,6 +262,38 @@ async fn a_layer_that_another_repository_brought_is_not_fetched_again() {
     assert_eq!(memory.asked_blobs.load(Ordering::SeqCst), 1);
     site.get(&format!("/v2/c/blobs/{layer}")).await.is(200);
     assert_eq!(memory.asked_blobs.load(Ordering::SeqCst), 2);
+}
+
+/// Covers: DST-65
+#[tokio::test]
+async fn an_upstream_that_hangs_is_one_that_is_down() {
+    let memory = Arc::new(Memory { gate: Some(Semaphore::new(1)), ..Memory::default() });
+    let digest = memory.push("v1", "x");
+    let upstream = Arc::new(Port(memory.clone()));
+    let site = Site::of(
+        |config| {
+            config.limits.idle_seconds = 1;
+            config.proxy = Some(Proxy { upstream: "x".to_owned(), tag_seconds: 0 });
+        },
+        |server| server.with_upstream(upstream),
+    );
+    site.get("/v2/a/manifests/v1").await.is(200);
+    let layer = Digest::sha256(&noise(300_000, 1));
+    let hanging =
+        site.client.get(site.url(&format!("/v2/a/blobs/{layer}"))).send().await.expect("a head");
+    assert!(hanging.bytes().await.is_err(), "the answer breaks off");
+    memory.hangs.store(true, Ordering::SeqCst);
+    let stale = site.get("/v2/a/manifests/v1").await.is(200);
+    assert_eq!(stale.header("docker-content-digest"), digest.to_string());
+    assert!(stale.header("warning").starts_with("299 - "));
+    // Given back, it is asked again: the failed fetch stands in nobody's way.
+    memory.hangs.store(false, Ordering::SeqCst);
+    memory.gate.as_ref().expect("a gate").add_permits(100);
+    assert_eq!(site.get(&format!("/v2/a/blobs/{layer}")).await.is(200).body.len(), 300_000);
+    assert_eq!(
+        std::fs::read_dir(site.root().join("registry/staging")).expect("a folder").count(),
+        0
+    );
 }
 
 #[test]
