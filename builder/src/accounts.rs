@@ -78,20 +78,15 @@ impl Accounts {
             (None, None) => return Err(AccountError::Unknown("user", user.to_owned())),
         };
         let home = entry.as_ref().map(|e| e.home.to_owned()).filter(|h| !h.is_empty());
-        let (gid, groups) = match (group, &entry) {
-            (Some(group), _) => (self.group_id(group)?, Vec::new()),
-            (None, None) => (primary, Vec::new()),
-            (None, Some(entry)) => {
-                let member = |members: &str| members.split(',').any(|m| m == entry.name);
-                (
-                    primary,
-                    self.groups()
-                        .filter(|(.., members)| member(members))
-                        .map(|(_, gid, _)| gid)
-                        .collect(),
-                )
-            }
-        };
+        // An explicit group is the only one; the primary group is always among the supplementary ones, so that
+        // permissions denied to a group cannot be had by leaving it (CVE-2022-36109).
+        let gid = group.map_or(Ok(primary), |name| self.group_id(name))?;
+        let mut groups = vec![gid];
+        if let (None, Some(entry)) = (group, &entry) {
+            let member = |members: &str| members.split(',').any(|m| m == entry.name);
+            let others = self.groups().filter(|(.., members)| member(members)).map(|(_, id, _)| id);
+            groups.extend(others.filter(|id| *id != gid));
+        }
         Ok(ResolvedUser { uid, gid, groups, home })
     }
 }
@@ -143,11 +138,11 @@ mod tests {
     #[test]
     fn a_process_gets_supplementary_groups_unless_a_group_is_named() {
         let ids = |text: &str| accounts().process(text).map(|u| (u.uid, u.gid, u.groups));
-        assert_eq!(ids("app"), Ok((1000, 1001, vec![29])));
-        assert_eq!(ids("1000"), Ok((1000, 1001, vec![29])));
-        assert_eq!(ids("app:wheel"), Ok((1000, 10, vec![])));
-        assert_eq!(ids("4711"), Ok((4711, 0, vec![])));
-        assert_eq!(ids(""), Ok((0, 0, vec![10])));
+        assert_eq!(ids("app"), Ok((1000, 1001, vec![1001, 29])));
+        assert_eq!(ids("1000"), Ok((1000, 1001, vec![1001, 29])));
+        assert_eq!(ids("app:wheel"), Ok((1000, 10, vec![10])));
+        assert_eq!(ids("4711"), Ok((4711, 0, vec![0])));
+        assert_eq!(ids(""), Ok((0, 0, vec![0, 10])));
         assert!(ids("ghost").is_err());
         assert_eq!(accounts().process("app").unwrap().home.as_deref(), Some("/home/app"));
     }
