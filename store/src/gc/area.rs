@@ -180,6 +180,10 @@ impl Area for StoreArea<'_> {
         )
     }
 
+    fn keeps_stamped(&self) -> bool {
+        self.what.stamped_since.is_some()
+    }
+
     fn is_fresh(&self, item: &Item) -> Result<bool> {
         // What is gone needs no protection.
         Ok(self.fresh_at(item, &self.places(item).0)?.unwrap_or(false))

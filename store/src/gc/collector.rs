@@ -57,6 +57,9 @@ pub(super) trait Area {
     fn alive(&self) -> Result<Vec<Item>>;
     /// Everything condemned.
     fn condemned(&self) -> Result<Vec<Item>>;
+    /// Whether what a lately stamped item names is kept with it: where callers hold leases, only
+    /// the item itself is.
+    fn keeps_stamped(&self) -> bool;
     /// Whether an item that is alive was stamped too lately to be taken.
     fn is_fresh(&self, item: &Item) -> Result<bool>;
     /// Moves an item under its tombstone; says whether it was there and is still not fresh. One
@@ -149,7 +152,10 @@ impl<'a, A: Area> Collector<'a, A> {
                 let roots = self.area.roots()?;
                 self.layers.extend(roots.layers);
                 roots.blobs.into_iter().for_each(|blob| self.keep(Item::Blob(blob)));
-                Phase::Fresh(self.area.alive()?)
+                match self.area.keeps_stamped() {
+                    true => Phase::Fresh(self.area.alive()?),
+                    false => Phase::Names,
+                }
             }
             Phase::Fresh(mut items) => match items.pop() {
                 Some(item) => {

@@ -196,6 +196,10 @@ impl Area for World {
         Ok(self.state.borrow().dead.keys().cloned().map(Item::Blob).collect())
     }
 
+    fn keeps_stamped(&self) -> bool {
+        self.state.borrow().grace > 0
+    }
+
     fn is_fresh(&self, item: &Item) -> Result<bool> {
         let state = self.state.borrow();
         Ok(state.alive.get(blob(item)).is_some_and(|stamp| state.is_fresh(*stamp)))
