@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::clock::Clock;
 use crate::config::BudgetConfig;
 use crate::error::Problem;
+use crate::limits::WAIT_ASKED_MAX;
 
 /// Which budget a request is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,13 +112,15 @@ impl Budgets {
         Self { config, ledger, hosts: Mutex::default() }
     }
 
-    /// Waits for a place, and for the end of a pause that the host asked for. Background work is
+    /// Waits for a place, and for the end of a pause that the host asked for; a pause longer than
+    /// `wait_max` is an error at once, for this and for all that come while it lasts. Background work is
     /// refused where the rest of the quota is to be left to others.
     pub(crate) async fn admit(
         &self,
         key: &BudgetKey,
         lane: Lane,
         priority: Priority,
+        wait_max: Duration,
         clock: &dyn Clock,
     ) -> Result<Permit, Problem> {
         let budget = self.host(key);
@@ -138,6 +141,7 @@ impl Budgets {
             let not_before = *lock(&budget.not_before);
             let own = not_before.checked_sub(clock.now()).filter(|wait| !wait.is_zero());
             match own.max(self.ledger.pause(key)) {
+                Some(wait) if wait > wait_max => return Err(Problem::RateLimited { wait }),
                 Some(wait) if !wait.is_zero() => clock.sleep(wait).await,
                 _ => return Ok(Permit { _places: places }),
             }
@@ -156,7 +160,7 @@ impl Budgets {
     /// Nobody asks this host again before `wait` is over.
     pub(crate) fn hold(&self, key: &BudgetKey, wait: Duration, clock: &dyn Clock) {
         let budget = self.host(key);
-        let until = clock.now() + wait;
+        let until = clock.now().saturating_add(wait);
         let mut not_before = lock(&budget.not_before);
         *not_before = until.max(*not_before);
         self.ledger.note_pause(key, wait);
@@ -209,7 +213,8 @@ fn parse_quota(headers: &HeaderMap) -> Option<Quota> {
         let text = headers.get(name).or_else(|| headers.get(other.as_str()))?.to_str().ok()?;
         let (count, rest) = text.split_once(';').unwrap_or((text, ""));
         let window = rest.trim().strip_prefix("w=").and_then(|w| w.trim().parse::<u64>().ok());
-        Some((count.trim().parse::<u64>().ok()?, window.map(Duration::from_secs)))
+        let window = window.map(|seconds| Duration::from_secs(seconds).min(WAIT_ASKED_MAX));
+        Some((count.trim().parse::<u64>().ok()?, window))
     };
     let (remaining, window) = read("ratelimit-remaining")?;
     let limit = read("ratelimit-limit");

@@ -138,7 +138,8 @@ impl Exchange {
         let credential = self.credential(endpoint, call).await?;
         let key = key_of(endpoint, &credential);
         let clock = &*self.config.clock;
-        let permit = self.budgets.admit(&key, call.lane, call.priority, clock).await?;
+        let wait_max = self.config.retry.retry_after_max;
+        let permit = self.budgets.admit(&key, call.lane, call.priority, wait_max, clock).await?;
         let (response, url) = self.authenticated(endpoint, call, credential).await?;
         self.budgets.note(&key, &response.headers);
         if !call.accepts.contains(&response.status.as_u16()) {

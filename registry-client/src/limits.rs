@@ -37,6 +37,10 @@ pub const CHALLENGE_BYTES_MAX: usize = 8 * 1024;
 /// Tokens kept for one host: bounds growth in a process that syncs many repositories.
 pub const TOKENS_MAX: usize = 1_024;
 
+/// The longest wait or quota window believed. `Retry-After` is a number of any size, and a moment
+/// that far away cannot be reckoned with.
+pub const WAIT_ASKED_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Credentials kept by one client, for the same reason.
 pub const CREDENTIALS_MAX: usize = 1_024;
 

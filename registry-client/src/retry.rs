@@ -8,6 +8,7 @@ use http::header::{DATE, RETRY_AFTER};
 
 use crate::config::RetryPolicy;
 use crate::error::{ConnectionFailure, Problem};
+use crate::limits::WAIT_ASKED_MAX;
 
 /// Tries of a host that cannot even be connected to: a wrong port should not take long to say.
 const CONNECT_TRIES_MAX: u32 = 3;
@@ -26,8 +27,8 @@ pub(crate) enum Next {
 /// Decides. `random` gives the jitter: half of each wait of our own choice is random, so that
 /// clients that failed together do not come back together.
 pub(crate) fn next(policy: &RetryPolicy, problem: &Problem, tries: u32, random: u64) -> Next {
-    // More quota comes with the next window, which no retry waits for.
-    if matches!(problem, Problem::QuotaFloor { .. }) {
+    // Both say that no retry of ours will wait long enough.
+    if matches!(problem, Problem::QuotaFloor { .. } | Problem::RateLimited { .. }) {
         return Next::GiveUp;
     }
     if !problem.is_temporary() || tries >= tries_max(policy, problem) {
@@ -84,11 +85,11 @@ pub(crate) fn random() -> u64 {
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(WAIT_ASKED_MAX));
     }
     let then = httpdate::parse_http_date(text).ok()?;
     let now = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-    Some(then.duration_since(now).unwrap_or_default())
+    Some(then.duration_since(now).unwrap_or_default().min(WAIT_ASKED_MAX))
 }
 
 #[cfg(test)]
@@ -122,6 +123,7 @@ mod tests {
             ),
             (Some("Wed, 21 Oct 2026 07:27:00 GMT"), Some("Wed, 21 Oct 2026 07:28:00 GMT"), Some(0)),
             (Some("Wed, 21 Oct 2026 07:28:30 GMT"), None, None),
+            (Some("18446744073709551615"), None, Some(WAIT_ASKED_MAX.as_secs())),
             (Some("soon"), None, None),
             (Some("-1"), None, None),
             (None, None, None),

@@ -78,7 +78,7 @@ impl HostAuth {
                         && entry.service == *service
                         && entry.credential == *credential
                         && entry.scopes.covers(wanted)
-                        && entry.expires > now + entry.margin
+                        && entry.expires > now.saturating_add(entry.margin)
                 });
                 match usable {
                     Some(entry) => Ready::Send(Some(bearer(&entry.token))),
@@ -191,7 +191,7 @@ impl HostAuth {
             scopes: request.scopes.clone(),
             credential: request.credential.clone(),
             token: value,
-            expires: now + life,
+            expires: now.saturating_add(life),
             margin: life / 10,
         });
         Ok(refresh)

@@ -149,7 +149,7 @@ impl Exchange {
         if problem.is_temporary() {
             tracing::info!(mirror = %endpoint.key, %problem, "mirror is left alone for a while");
             let state = self.hosts.state(&endpoint.key);
-            let until = self.config.clock.now() + MIRROR_REST;
+            let until = self.config.clock.now().saturating_add(MIRROR_REST);
             *state.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
         }
     }

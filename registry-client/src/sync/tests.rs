@@ -147,7 +147,7 @@ fn a_plan_creates_moves_and_deletes_only_when_asked() {
     );
 }
 
-/// Covers: DST-55
+/// Covers: DST-55, DST-64
 #[test]
 fn a_sync_file_is_read_with_defaults_that_delete_nothing() {
     let text = "

@@ -1,5 +1,6 @@
 //! The client against a registry in the same process that can misbehave on cue.
 
+mod answers;
 mod auth;
 mod blocking;
 mod budget;

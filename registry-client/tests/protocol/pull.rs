@@ -344,6 +344,12 @@ async fn a_rate_limit_of_hours_is_an_error_that_says_so_and_no_more_is_asked() {
     assert!(matches!(error.problem(), Problem::RateLimited { wait } if wait.as_secs() == 21600));
     assert!(error.is_temporary() && clock.waits().is_empty(), "{error}");
     assert_eq!(registry.seen(&Method::HEAD, "manifests").len(), 1);
+    // While it lasts, everything else fails at once too, instead of waiting for hours.
+    let error = repository(&client, &registry.host, "b").tags().await.expect_err("limited");
+    assert!(matches!(error.problem(), Problem::RateLimited { .. }), "{error}");
+    assert!(registry.seen(&Method::GET, "tags").is_empty() && clock.waits().is_empty());
+    clock.advance(Duration::from_secs(21600));
+    repository(&client, &registry.host, "b").tags().await.expect("afterwards");
 }
 
 /// Covers: DST-7
