@@ -180,13 +180,13 @@ impl Runtime {
         if container.state.status == Status::Paused {
             ask(&stream, &Frame::Resume, id)?;
         }
-        if wait_for_exit(&stream, patience)?.is_some() {
+        if wait_for_exit(&stream, patience)? != RunEnd::StillRunning {
             return self.wait_for_monitor(id);
         }
         ask(&stream, &Frame::Signal { number: Signal::KILL.number(), stop: true }, id)?;
         match wait_for_exit(&stream, Some(KILL_PATIENCE))? {
-            Some(_) => self.wait_for_monitor(id),
-            None => Err(Error::System {
+            RunEnd::Exited(_) | RunEnd::MonitorGone => self.wait_for_monitor(id),
+            RunEnd::StillRunning => Err(Error::System {
                 act: "end the container with SIGKILL",
                 source: io::ErrorKind::TimedOut.into(),
             }),
@@ -205,7 +205,9 @@ impl Runtime {
         let stream = self.connect(id)?;
         let stop = asks_to_stop(signal, Some(container.record.stop_signal));
         ask(&stream, &Frame::Signal { number: signal.number(), stop }, id)?;
-        if signal == Signal::KILL && wait_for_exit(&stream, Some(KILL_PATIENCE))?.is_some() {
+        if signal == Signal::KILL
+            && wait_for_exit(&stream, Some(KILL_PATIENCE))? != RunEnd::StillRunning
+        {
             return self.wait_for_monitor(id);
         }
         Ok(())
@@ -256,8 +258,11 @@ impl Runtime {
         let mut code = None;
         loop {
             let live = self.get(id).map(|container| {
-                code.get_or_insert(container.state.exit_code);
-                container.state.status.is_live()
+                let live = container.state.status.is_live();
+                if !live {
+                    code = Some(container.state.exit_code);
+                }
+                live
             });
             match (live, condition) {
                 (Err(Error::NoSuchContainer { .. }), WaitCondition::Removed) if code.is_some() => {
@@ -269,15 +274,16 @@ impl Runtime {
                 (Ok(false), WaitCondition::NotRunning) => return Ok(self.get(id)?.state.exit_code),
                 (Ok(false), _) => std::thread::sleep(POLL_INTERVAL),
                 (Ok(true), _) => {
-                    if let Some(exited) = self
-                        .connect(id)
-                        .and_then(|stream| wait_for_exit(&stream, None))
-                        .ok()
-                        .flatten()
-                    {
-                        code = Some(exited);
-                        if condition != WaitCondition::Removed {
-                            return Ok(exited);
+                    match self.connect(id).and_then(|stream| wait_for_exit(&stream, None)) {
+                        Ok(RunEnd::Exited(exited)) => {
+                            code = Some(exited);
+                            if condition != WaitCondition::Removed {
+                                return Ok(exited);
+                            }
+                        }
+                        // The next look at the state tells more.
+                        Ok(RunEnd::MonitorGone | RunEnd::StillRunning) | Err(_) => {
+                            std::thread::sleep(POLL_INTERVAL)
                         }
                     }
                 }
@@ -743,24 +749,36 @@ fn ask(stream: &UnixStream, frame: &Frame, id: &ContainerId) -> Result<()> {
     }
 }
 
-/// The exit code when the run ends in time; `None` when it does not. A monitor that is gone has no run.
-fn wait_for_exit(stream: &UnixStream, patience: Patience) -> Result<Option<i32>> {
+/// How waiting for the end of a run went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RunEnd {
+    /// With this code.
+    Exited(i32),
+    /// The monitor is gone without a word: the state on disk tells.
+    MonitorGone,
+    /// It has not come in time.
+    StillRunning,
+}
+
+fn wait_for_exit(stream: &UnixStream, patience: Patience) -> Result<RunEnd> {
     let deadline = Deadline::after(patience);
     loop {
         let left = deadline.remaining();
         if left.is_some_and(|left| left.is_zero()) {
-            return Ok(None);
+            return Ok(RunEnd::StillRunning);
         }
         stream.set_read_timeout(left).map_err(Error::system("wait for the container"))?;
         match protocol::receive(stream) {
-            Ok(Some(Frame::Exited(code))) => return Ok(Some(code)),
-            Ok(Some(Frame::Failed { exit_code, .. })) => return Ok(Some(i32::from(exit_code))),
+            Ok(Some(Frame::Exited(code))) => return Ok(RunEnd::Exited(code)),
+            Ok(Some(Frame::Failed { exit_code, .. })) => {
+                return Ok(RunEnd::Exited(i32::from(exit_code)));
+            }
             Ok(Some(_)) => {}
-            Ok(None) => return Ok(Some(Signal::KILL.exit_code())),
+            Ok(None) => return Ok(RunEnd::MonitorGone),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
             {
-                return Ok(None);
+                return Ok(RunEnd::StillRunning);
             }
             Err(error) => return Err(Error::system("wait for the container")(error)),
         }

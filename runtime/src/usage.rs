@@ -176,7 +176,6 @@ fn field(text: &str, name: &str) -> u64 {
 mod tests {
     use super::*;
 
-    /// Covers: RUN-41
     #[test]
     fn ps_output_is_reduced_to_the_containers_processes() {
         let text = "UID          PID    PPID  C STIME TTY          TIME CMD\nroot           1       0  0 10:00 ?        00:00:01 /sbin/init\nroot          42       1  0 10:01 ?        00:00:00 sleep 1d  x\n";

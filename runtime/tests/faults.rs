@@ -230,7 +230,7 @@ fn many_containers_start_and_end_at_the_same_time() {
         }
     });
     let ids: Vec<ContainerId> =
-        (0..40).map(|n| machine.create(&format!("idle{n}"), "sleep 1000", |_| {})).collect();
+        (0..100).map(|n| machine.create(&format!("idle{n}"), "sleep 1000", |_| {})).collect();
     ids.iter().for_each(|id| machine.runtime.start(id).unwrap());
     assert_eq!(
         machine
@@ -240,7 +240,7 @@ fn many_containers_start_and_end_at_the_same_time() {
             .iter()
             .filter(|c| c.state.status == Status::Running)
             .count(),
-        40
+        100
     );
     std::thread::scope(|scope| {
         for id in &ids {

@@ -298,7 +298,7 @@ fn host_name_hosts_and_resolver_are_the_containers_own() {
     assert!(out.starts_with("box\n"));
 }
 
-/// Covers: RUN-45, RUN-46, RUN-43
+/// Covers: RUN-45, RUN-46
 #[test]
 fn mounts_are_made_with_their_access_and_sizes() {
     if !can_run_containers() {

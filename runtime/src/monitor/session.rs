@@ -401,14 +401,15 @@ pub(super) fn answer(
     }
 }
 
-/// Takes one new connection; above the limit it is dropped at once.
-pub(super) fn accept(listener: &UnixListener, clients: &mut Vec<Client>) {
-    if let Ok((stream, _)) = listener.accept()
-        && clients.len() < limits::CLIENTS
+/// Takes one new connection, and says whether there was one; above the limit it is dropped at once.
+pub(super) fn accept(listener: &UnixListener, clients: &mut Vec<Client>) -> bool {
+    let Ok((stream, _)) = listener.accept() else { return false };
+    if clients.len() < limits::CLIENTS
         && let Ok(client) = Client::new(stream)
     {
         clients.push(client);
     }
+    true
 }
 
 fn broadcast(clients: &mut [Client], stream: OutputStream, bytes: &[u8]) {

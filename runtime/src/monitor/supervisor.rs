@@ -128,6 +128,7 @@ impl Supervisor {
         };
         let watch = Stopwatch::start();
         self.note_start(&launched);
+        crate::sys::trim_heap();
         self.carry(&launched, streams);
         let exit_code = wait_for(launched.process.pid());
         self.state.oom_killed = Cgroup::of(self.record.id.as_str()).saw_oom_kill();
@@ -304,7 +305,7 @@ impl Supervisor {
 
     /// Removes what has to go and tells everybody who is still connected.
     fn end(self, last: &Frame) {
-        let Self { dirs, record, lock, listener, clients, log, .. } = self;
+        let Self { dirs, record, lock, listener, mut clients, log, .. } = self;
         drop(log);
         let _ = rustix::mount::unmount(self.bundle.rootfs(), rustix::mount::UnmountFlags::DETACH);
         if record.options.auto_remove {
@@ -312,7 +313,8 @@ impl Supervisor {
         } else {
             let _ = state::remove_tree(&dirs.run(&record.id));
         }
-        // From here on nobody can connect; whoever comes now finds the lock free and reads the state.
+        // The socket's name is gone, so nobody can connect any more; who did so before it went must hear the end too.
+        while session::accept(&listener, &mut clients) {}
         drop(listener);
         drop(lock);
         clients.into_iter().for_each(|client| client.finish(last));

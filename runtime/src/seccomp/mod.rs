@@ -121,6 +121,7 @@ mod tests {
     use super::*;
     use crate::caps::Grant;
 
+    /// Covers: RUN-11
     #[test]
     fn a_compiled_filter_is_kept_and_read_back_the_same() {
         let cache = tempfile::tempdir().unwrap();
