@@ -152,7 +152,8 @@ impl Lowering<'_> {
             ignore_cache,
         };
         match self.base(index)? {
-            Base::Scratch => {}
+            // An empty image has a working directory and a search path all the same.
+            Base::Scratch => state.config.config.working_dir = "/".to_owned(),
             Base::Folder(name) => state.folder = Some(name),
             Base::Stage(earlier) => {
                 let base = self.ensure_stage(earlier)?.clone();
