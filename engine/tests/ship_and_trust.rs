@@ -1,14 +1,17 @@
 //! The way of an image through the engine: import, push, sign, pull behind a gate.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use engine::images::{
     Freshness, ImportRequest, PullRequest, PushEvent, PushProgress, PushRequest, Quiet,
 };
-use engine::oci::Reference;
+use engine::oci::{self, Descriptor, Digest, MediaType, Raw, Reference};
 use engine::trust::{PassphraseRequest, PassphraseSource, Where};
 use engine::{Config, Engine, Error};
+use registry_client::{Client, ClientConfig, Selector};
+use trust::dialect::{cosign, dsse};
+use trust::key::{Ed25519Signer, Signer, public_key_to_pem};
 use trust::{Secret, Verdict};
 
 struct Fixed;
@@ -200,4 +203,231 @@ fn a_policy_with_a_mistake_denies_and_says_where() {
     let error = pull(&machine.engine(), &reference).expect_err("typo").to_string();
     assert!(error.contains("policy.toml") && error.contains("defalt"), "{error}");
     server.stop().expect("stop");
+}
+
+/// A registry that notes every request.
+struct Watched {
+    server: registry::Running,
+    log: Log,
+    _dir: tempfile::TempDir,
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("lock").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Watched {
+    fn start() -> Self {
+        let (dir, log) = (tempfile::tempdir().expect("tempdir"), Log::default());
+        let server = registry::Server::new(registry::Config::loopback(dir.path()));
+        let bound = server.with_access_log(Box::new(log.clone())).listen().expect("listen");
+        Self { server: bound.spawn().expect("spawn"), log, _dir: dir }
+    }
+
+    fn name(&self, path: &str) -> Reference {
+        format!("{}/{path}", self.server.local_addr()).parse().expect("valid")
+    }
+
+    /// The requests since the last call.
+    fn requests(&self) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.log.0.lock().expect("lock"));
+        String::from_utf8(bytes).expect("text").lines().map(str::to_owned).collect()
+    }
+
+    /// Puts a manifest with these layers under a tag, or under its digest.
+    fn put(
+        &self,
+        reference: &Reference,
+        manifest: oci::Manifest,
+        layers: &[(Descriptor, Vec<u8>)],
+    ) {
+        let runtime = tokio::runtime::Runtime::new().expect("runtime");
+        let client = Client::new(ClientConfig::default()).expect("client");
+        let repository = client.repository(reference.repository());
+        runtime.block_on(async {
+            let empty = (Descriptor::empty(), b"{}".to_vec());
+            for (descriptor, bytes) in layers.iter().chain([&empty]) {
+                let content = Box::new(bytes::Bytes::copy_from_slice(bytes));
+                repository.push_blob(descriptor, content, &[]).await.expect("blob");
+            }
+            let raw = Raw::encode(&manifest).expect("encode");
+            let selector = match reference.tag() {
+                Some(tag) => Selector::Tag(tag.to_owned()),
+                None => Selector::Digest(raw.digest()),
+            };
+            let bytes = bytes::Bytes::copy_from_slice(raw.bytes());
+            repository.put_manifest(&selector, &MediaType::OciManifest, bytes).await.expect("put");
+        });
+    }
+
+    /// Puts an index that lists one manifest.
+    fn put_index(&self, reference: &Reference, child: &Descriptor) {
+        let runtime = tokio::runtime::Runtime::new().expect("runtime");
+        let client = Client::new(ClientConfig::default()).expect("client");
+        let repository = client.repository(reference.repository());
+        let child = child.bare().with_platform(oci::Platform::host());
+        let raw = Raw::encode(&oci::Index::new(vec![child])).expect("encode");
+        let selector = Selector::Tag(reference.tag().expect("tag").to_owned());
+        let bytes = bytes::Bytes::copy_from_slice(raw.bytes());
+        let put = repository.put_manifest(&selector, &MediaType::OciIndex, bytes);
+        runtime.block_on(put).expect("put");
+    }
+}
+
+/// A cosign version 2 signature of a manifest, as the layer that carries it.
+fn cosign_layer(reference: &Reference, digest: &Digest, by: &dyn Signer) -> (Descriptor, Vec<u8>) {
+    let (payload, signature) = cosign::sign(reference.repository(), digest, by).expect("sign");
+    let media_type = MediaType::from(cosign::PAYLOAD_MEDIA_TYPE);
+    let layer = Descriptor::of(media_type, &payload);
+    (layer.with_annotation(cosign::SIGNATURE_ANNOTATION, &signature), payload)
+}
+
+/// An attestation that a manifest was built by `builder`.
+fn provenance_layer(digest: &Digest, builder: &str, by: &dyn Signer) -> (Descriptor, Vec<u8>) {
+    let predicate = serde_json::json!({ "runDetails": { "builder": { "id": builder } } });
+    let bytes = dsse::sign("app", digest, "https://slsa.dev/provenance/v1", predicate, by);
+    let bytes = bytes.expect("sign");
+    (Descriptor::of(MediaType::from(dsse::ENVELOPE_MEDIA_TYPE), &bytes), bytes)
+}
+
+fn artifact(layers: &[(Descriptor, Vec<u8>)]) -> oci::Manifest {
+    let descriptors = layers.iter().map(|(descriptor, _)| descriptor.clone()).collect();
+    oci::Manifest::artifact("application/vnd.dev.cosign.artifact.sig.v1+json", descriptors)
+}
+
+impl Machine {
+    /// Requires a signature or statement by `key`; `kind` is the requirement and its own lines.
+    fn require_attached(&self, reference: &Reference, kind: &str, key: &dyn Signer) {
+        let dir = self.config().config_dir;
+        std::fs::create_dir_all(&dir).expect("mkdir");
+        let pem = public_key_to_pem(key.public()).expect("pem");
+        std::fs::write(dir.join("key.pub"), pem).expect("write");
+        let text = format!(
+            "version = 1\ndefault = \"reject\"\n\n[[scope]]\nprefix = \"{}\"\n\
+             [[scope.{kind}\nkey-files = [\"key.pub\"]\n",
+            reference.repository()
+        );
+        std::fs::write(dir.join("policy.toml"), text).expect("write");
+    }
+}
+
+fn tag_of(reference: &Reference, tag: &str) -> Reference {
+    format!("{}:{tag}", reference.repository()).parse().expect("valid")
+}
+
+fn by_digest(reference: &Reference, digest: &Digest) -> Reference {
+    format!("{}@{digest}", reference.repository()).parse().expect("valid")
+}
+
+fn published(watched: &Watched, path: &str) -> (Reference, Descriptor) {
+    let reference = watched.name(path);
+    let here = Machine::new();
+    publish(&here.engine(), &reference, path);
+    let image = here.engine().images().open(&reference.to_string(), None).expect("open");
+    (reference, image.descriptor().clone())
+}
+
+/// Covers: TRU-56, TRU-69
+#[test]
+fn a_policy_of_cosign_keys_is_met_by_the_signature_tag_and_by_no_other_key() {
+    let watched = Watched::start();
+    let (reference, image) = published(&watched, "shop/web:1");
+    let (ours, theirs) = (Ed25519Signer::from_seed(&[1; 32]), Ed25519Signer::from_seed(&[2; 32]));
+    let there = Machine::new();
+    there.require_attached(&reference, "cosign]]", &ours);
+    let engine = there.engine();
+    denied(pull(&engine, &reference), "unsigned");
+    let tag = tag_of(&reference, &cosign::signature_tag(image.digest()));
+    let wrong = vec![cosign_layer(&reference, image.digest(), &theirs)];
+    watched.put(&tag, artifact(&wrong), &wrong);
+    denied(pull(&engine, &reference), "wrong-signer");
+    let both = vec![wrong[0].clone(), cosign_layer(&reference, image.digest(), &ours)];
+    watched.put(&tag, artifact(&both), &both);
+    assert_eq!(pull(&engine, &reference).expect("signed"), Freshness::Downloaded);
+    let verdict = engine.verify(&reference, Where::Remote).expect("report").verdict;
+    assert!(matches!(verdict, Verdict::Proven { .. }), "{verdict:?}");
+    watched.server.stop().expect("stop");
+}
+
+/// Covers: TRU-64, TRU-65
+#[test]
+fn an_attestation_counts_as_referrer_and_says_who_built_the_image() {
+    let watched = Watched::start();
+    let (reference, image) = published(&watched, "shop/web:1");
+    let key = Ed25519Signer::from_seed(&[3; 32]);
+    let there = Machine::new();
+    let kind = "attestation]]\npredicate-type = \"https://slsa.dev/provenance/v1\"\n\
+                builder-id = \"https://ci.example/builder\"";
+    there.require_attached(&reference, kind, &key);
+    let engine = there.engine();
+    for (builder, code) in
+        [("https://evil.example", Some("statement-rejected")), ("https://ci.example/builder", None)]
+    {
+        let layers = vec![provenance_layer(image.digest(), builder, &key)];
+        let manifest = artifact(&layers).with_subject(image.clone());
+        let digest = Raw::encode(&manifest).expect("encode").digest();
+        watched.put(&by_digest(&reference, &digest), manifest, &layers);
+        match code {
+            Some(code) => denied(pull(&engine, &reference), code),
+            None => assert_eq!(pull(&engine, &reference).expect("pull"), Freshness::Downloaded),
+        }
+    }
+    watched.server.stop().expect("stop");
+}
+
+/// Covers: TRU-67
+#[test]
+fn a_signature_on_an_index_covers_the_manifest_named_by_digest() {
+    let watched = Watched::start();
+    let (reference, image) = published(&watched, "shop/web:1");
+    let multi = tag_of(&reference, "multi");
+    watched.put_index(&multi, &image);
+    let here = Machine::new();
+    let publisher = here.engine();
+    publisher.signing().sign(&multi).expect("sign");
+    let there = Machine::new();
+    there.require_signatures(
+        &reference.repository().to_string(),
+        &publisher.trust_keys().root_path(reference.repository()),
+    );
+    let pinned: Reference = format!("{multi}@{}", image.digest()).parse().expect("valid");
+    assert_eq!(pull(&there.engine(), &pinned).expect("child"), Freshness::Downloaded);
+
+    // A manifest that the signed index does not list is not covered by it.
+    let (_, other) = published(&watched, "shop/web:2");
+    let stranger: Reference = format!("{multi}@{}", other.digest()).parse().expect("valid");
+    denied(pull(&there.engine(), &stranger), "content-changed");
+    watched.server.stop().expect("stop");
+}
+
+#[test]
+fn a_policy_of_tuf_alone_costs_one_request_more_than_no_policy() {
+    let watched = Watched::start();
+    let (reference, _) = published(&watched, "shop/web:1");
+    let here = Machine::new();
+    let publisher = here.engine();
+    publisher.signing().sign(&reference).expect("sign");
+    let there = Machine::new();
+    there.require_signatures(
+        &reference.repository().to_string(),
+        &publisher.trust_keys().root_path(reference.repository()),
+    );
+    let engine = there.engine();
+    watched.requests();
+    let report = engine.verify(&reference, Where::Remote).expect("report");
+    assert!(matches!(report.verdict, Verdict::Proven { .. }), "{:?}", report.verdict);
+    let requests = watched.requests();
+    let asked = requests.iter().filter(|line| line.contains("shop/web")).count();
+    assert_eq!(asked, 2, "resolve and pointer: {requests:#?}");
+    watched.server.stop().expect("stop");
 }

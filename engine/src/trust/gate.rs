@@ -1,15 +1,19 @@
 //! The gate: one policy, one verdict, every way in.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use oci::{Descriptor, Reference};
-use trust::artifact::ArtifactSource;
+use oci::{Descriptor, Digest, Reference};
+use trust::artifact::{Artifact, ArtifactSource};
+use trust::policy::{Mode, Rule};
 use trust::tuf::{Fetch, FetchError, Request};
 use trust::{
-    Evidence, Judgement, NotVerified, Origin, Policy, Subject, Verdict, Verified, danger, judge,
+    Attached, Evidence, Judgement, NotVerified, Origin, Policy, Subject, Verdict, Verified, danger,
+    judge,
 };
 
-use super::metadata;
 use super::state::State;
+use super::{attached, metadata};
 use crate::Engine;
 use crate::config::text_variable;
 use crate::error::{Error, Result};
@@ -76,7 +80,7 @@ impl<'a> Gate<'a> {
         }
         let local = self.offline(&policy, reference, descriptor, Origin::Elsewhere)?;
         let judgement = match local.verdict() {
-            Verdict::Denied { .. } if !policy.pins(reference.repository()).is_empty() => {
+            Verdict::Denied { .. } if asks_for_proof(&policy, reference) => {
                 self.with_registry(&policy, reference, descriptor)?
             }
             _ => local,
@@ -164,7 +168,7 @@ impl<'a> Gate<'a> {
         self.decide(policy, subject, &mut evidence)
     }
 
-    /// Judges with the trust artifact that stands beside the image, where the policy asks for one.
+    /// Judges with what stands beside the image in its registry, as far as the policy asks for it.
     fn with_registry(
         &self,
         policy: &Policy,
@@ -172,27 +176,85 @@ impl<'a> Gate<'a> {
         descriptor: &Descriptor,
     ) -> Result<Judgement> {
         let subject = Subject { reference, descriptor, origin: Origin::Elsewhere };
-        if policy.pins(reference.repository()).is_empty() {
-            return self.decide(policy, subject, &mut Evidence::none());
-        }
-        match metadata::fetch_pointer(self.engine, reference.repository()) {
-            Ok(Some(artifact)) => {
+        let pointer = self.pointer(policy, reference);
+        let alone = self.beside(policy, subject, None)?;
+        let judgement = self.judge_with(policy, subject, &pointer, &alone)?;
+        // What a proof lacks may be a signature on the index, which costs a request more.
+        let lacking =
+            !judgement.verdict().reasons().is_empty() && asks_for_proof(policy, reference);
+        let parent = match lacking {
+            true => attached::parent(self.engine, reference, descriptor)?,
+            false => None,
+        };
+        let Some(parent) = parent else { return Ok(judgement) };
+        let together = self.beside(policy, subject, Some(parent))?;
+        self.judge_with(policy, subject, &pointer, &together)
+    }
+
+    fn judge_with(
+        &self,
+        policy: &Policy,
+        subject: Subject<'_>,
+        pointer: &Pointer,
+        beside: &Beside,
+    ) -> Result<Judgement> {
+        let reference = subject.reference;
+        match pointer {
+            Pointer::Found(artifact) => {
                 let mut blob =
                     |wanted: &Descriptor| metadata::fetch_blob(self.engine, reference, wanted);
-                let mut source = ArtifactSource { artifact: &artifact, blob: &mut blob };
-                let evidence = Evidence::none().with_tuf(&mut source);
+                let mut source = ArtifactSource { artifact, blob: &mut blob };
+                let evidence = beside.evidence().with_tuf(&mut source);
                 let mut evidence = self.with_states(policy, reference, evidence)?;
                 self.decide(policy, subject, &mut evidence)
             }
             // No trust data, and a registry that does not answer, are judged by what is known.
-            Ok(None) => self.offline(policy, reference, descriptor, Origin::Elsewhere),
-            Err(error) => {
-                let mut source = Unreachable(error.to_string());
-                let evidence = Evidence::none().with_tuf(&mut source);
+            Pointer::None => {
+                let mut evidence = self.with_states(policy, reference, beside.evidence())?;
+                self.decide(policy, subject, &mut evidence)
+            }
+            Pointer::Unreachable(reason) => {
+                let mut source = Unreachable(reason.clone());
+                let evidence = beside.evidence().with_tuf(&mut source);
                 let mut evidence = self.with_states(policy, reference, evidence)?;
                 self.decide(policy, subject, &mut evidence)
             }
         }
+    }
+
+    /// The trust artifact, where the policy asks for TUF metadata.
+    fn pointer(&self, policy: &Policy, reference: &Reference) -> Pointer {
+        if policy.pins(reference.repository()).is_empty() {
+            return Pointer::None;
+        }
+        match metadata::fetch_pointer(self.engine, reference.repository()) {
+            Ok(Some(artifact)) => Pointer::Found(Box::new(artifact)),
+            Ok(None) => Pointer::None,
+            Err(error) => Pointer::Unreachable(error.to_string()),
+        }
+    }
+
+    /// What is attached to the image and to its index, where the policy asks for such things.
+    fn beside(
+        &self,
+        policy: &Policy,
+        subject: Subject<'_>,
+        parent: Option<Arc<[u8]>>,
+    ) -> Result<Beside> {
+        let mut beside = Beside { attached: Vec::new(), parent };
+        let repository = subject.reference.repository();
+        if policy.wants_attached(repository) {
+            let mut digests = vec![subject.descriptor.digest().clone()];
+            digests.extend(beside.parent.as_ref().map(|bytes| Digest::sha256(bytes)));
+            match attached::fetch(self.engine, repository, &digests) {
+                Ok(found) => beside.attached = found,
+                Err(error) if policy.mode() == Mode::Warn => {
+                    tracing::warn!("signatures of {}: {error}", subject.reference.familiar());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(beside)
     }
 
     fn with_states<'e>(
@@ -250,6 +312,36 @@ fn content_trust_asked(value: Option<&str>) -> bool {
         None => false,
         Some(text) => !matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False"),
     }
+}
+
+/// Whether anything in a registry could change the verdict.
+fn asks_for_proof(policy: &Policy, reference: &Reference) -> bool {
+    matches!(policy.rule(reference.repository()).0, Rule::Require(_))
+}
+
+/// What stands beside an image besides TUF metadata.
+struct Beside {
+    attached: Vec<Attached>,
+    /// The index that lists the image.
+    parent: Option<Arc<[u8]>>,
+}
+
+impl Beside {
+    fn evidence<'e>(&self) -> Evidence<'e> {
+        let attached = self.attached.iter().cloned();
+        let evidence = attached.fold(Evidence::none(), Evidence::with_attached);
+        match &self.parent {
+            Some(parent) => evidence.with_parent(parent.clone()),
+            None => evidence,
+        }
+    }
+}
+
+/// What a registry has at the place of the trust artifact.
+enum Pointer {
+    Found(Box<Artifact>),
+    None,
+    Unreachable(String),
 }
 
 /// Trust data that exist but cannot be had now.

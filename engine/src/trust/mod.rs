@@ -1,5 +1,6 @@
 //! Content trust: the gate that names pass, and the verbs that sign.
 
+mod attached;
 pub(crate) mod gate;
 pub mod keys;
 pub(crate) mod metadata;

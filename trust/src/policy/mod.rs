@@ -221,6 +221,18 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// True if an image of this repository must prove something that is attached to it.
+    pub fn wants_attached(&self, repository: &Repository) -> bool {
+        match self.rule(repository).0 {
+            Rule::Require(requirements) => {
+                requirements.iter().any(|wanted| !matches!(wanted, Requirement::Tuf(_)))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Requirement {
     fn pin(&self) -> Option<&Pin> {
         match self {
