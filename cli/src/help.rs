@@ -40,6 +40,7 @@ const ALIASES: &[&[&str]] = &[
     &["container stop", "stop"],
     &["container top", "top"],
     &["container unpause", "unpause"],
+    &["container update", "update"],
     &["container wait", "wait"],
     &["system info", "info"],
 ];

@@ -3,25 +3,27 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use engine::oci::Platform;
+use engine::oci::{Healthcheck, Platform};
 use engine::runtime::{
     Device, LogOptions, MountFlag, MountRequest, NamespaceMode, NetworkMode, Resources,
     RestartPolicy, RunOptions, SeccompChoice, Signal, Ulimit, VolumeFlag, parse_mount, parse_tmpfs,
     parse_volume,
 };
 
+use super::health_options::HealthOptions;
+use super::resource_options::{ResourceOptions, bytes};
 use crate::error::{Error, Result};
-use crate::format::parse_bytes;
 
 /// Everything about a container but its image and command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ContainerOptions {
+    #[command(flatten)]
+    limits: ResourceOptions,
+    #[command(flatten)]
+    health: HealthOptions,
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "list")]
     add_host: Vec<String>,
-    /// Block IO (relative weight), between 10 and 1000, or 0 to disable
-    #[arg(long, value_name = "uint16")]
-    blkio_weight: Option<u16>,
     /// Add Linux capabilities
     #[arg(long, value_name = "list")]
     cap_add: Vec<String>,
@@ -34,24 +36,6 @@ pub(crate) struct ContainerOptions {
     /// Write the container ID to the file
     #[arg(long, value_name = "string")]
     pub(crate) cidfile: Option<PathBuf>,
-    /// Limit CPU CFS (Completely Fair Scheduler) period
-    #[arg(long, value_name = "int")]
-    cpu_period: Option<u64>,
-    /// Limit CPU CFS (Completely Fair Scheduler) quota
-    #[arg(long, value_name = "int", allow_negative_numbers = true)]
-    cpu_quota: Option<i64>,
-    /// CPU shares (relative weight)
-    #[arg(short, long, value_name = "int")]
-    cpu_shares: Option<u64>,
-    /// Number of CPUs
-    #[arg(long, value_name = "decimal")]
-    cpus: Option<f64>,
-    /// CPUs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    cpuset_cpus: Option<String>,
-    /// MEMs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    cpuset_mems: Option<String>,
     /// Add a host device to the container
     #[arg(long, value_name = "list")]
     device: Vec<String>,
@@ -103,15 +87,6 @@ pub(crate) struct ContainerOptions {
     /// Log driver options
     #[arg(long, visible_alias = "log-opts", value_name = "list")]
     log_opt: Vec<String>,
-    /// Memory limit
-    #[arg(short, long, value_name = "bytes")]
-    memory: Option<String>,
-    /// Memory soft limit
-    #[arg(long, value_name = "bytes")]
-    memory_reservation: Option<String>,
-    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
-    #[arg(long, value_name = "bytes", allow_hyphen_values = true)]
-    memory_swap: Option<String>,
     /// Tune container memory swappiness (0 to 100)
     #[arg(long, value_name = "int")]
     memory_swappiness: Option<u64>,
@@ -133,9 +108,6 @@ pub(crate) struct ContainerOptions {
     /// PID namespace to use
     #[arg(long, value_name = "string")]
     pid: Option<String>,
-    /// Tune container pids limit (set -1 for unlimited)
-    #[arg(long, value_name = "int", allow_negative_numbers = true)]
-    pids_limit: Option<i64>,
     /// Set platform if server is multi-platform capable
     #[arg(long, value_name = "string")]
     pub(crate) platform: Option<Platform>,
@@ -259,6 +231,7 @@ impl ContainerOptions {
                 .map(|text| text.parse::<Signal>())
                 .transpose()?,
             stop_timeout: self.stop_timeout,
+            health: self.health()?,
             log: LogOptions::parse(
                 self.log_driver.as_deref(),
                 &pairs("--log-opt", &self.log_opt)?,
@@ -354,35 +327,16 @@ impl ContainerOptions {
     }
 
     fn resources(&self) -> Result<Resources> {
-        let limit = |option, text: &Option<String>| -> Result<Option<i64>> {
-            let Some(text) = text else { return Ok(None) };
-            if text == "-1" && option == "--memory-swap" {
-                return Ok(Some(-1));
-            }
-            Ok(Some(i64::try_from(bytes(option, text)?).unwrap_or(i64::MAX)))
-        };
-        let nano = self.cpus.map(|cpus| match cpus > 0.0 && cpus < 1e6 {
-            true => Ok((cpus * 1e9).round() as i64),
-            false => Err(Error::refused(
-                format!("invalid argument \"{cpus}\" for \"--cpus\" flag: not a number of CPUs"),
-                "",
-            )),
-        });
         Ok(Resources {
-            memory: limit("-m, --memory", &self.memory)?,
-            memory_swap: limit("--memory-swap", &self.memory_swap)?,
-            memory_reservation: limit("--memory-reservation", &self.memory_reservation)?,
             memory_swappiness: self.memory_swappiness,
             oom_kill_disable: self.oom_kill_disable,
-            nano_cpus: nano.transpose()?,
-            cpu_shares: self.cpu_shares,
-            cpu_period: self.cpu_period,
-            cpu_quota: self.cpu_quota,
-            cpuset_cpus: self.cpuset_cpus.clone(),
-            cpuset_mems: self.cpuset_mems.clone(),
-            pids: self.pids_limit,
-            blkio_weight: self.blkio_weight,
+            ..self.limits.resources()?
         })
+    }
+
+    /// `--health-*` and `--no-healthcheck`; empty where the image's own check holds.
+    fn health(&self) -> Result<Healthcheck> {
+        self.health.check()
     }
 }
 
@@ -403,12 +357,6 @@ fn pairs(option: &str, texts: &[String]) -> Result<Vec<(String, String)>> {
         )),
     };
     texts.iter().map(pair).collect()
-}
-
-fn bytes(option: &str, text: &str) -> Result<u64> {
-    parse_bytes(text).map_err(|reason| {
-        Error::refused(format!("invalid argument {text:?} for {option:?} flag: {reason}"), "")
-    })
 }
 
 /// `name:ip` or `name=ip`, as `name:ip`.

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use super::{
     Session, attach, build, builder_prune, commit, container_prune, create, diff, exec, export,
     history, image_prune, images, import, inspect, kill, load, logs, pause, ps, pull, push, rename,
-    restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, version, wait,
+    restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, update, version, wait,
 };
 use crate::error::Result;
 
@@ -88,6 +88,7 @@ enum ContainerVerb {
     Stop(stop::Args),
     Top(top::Args),
     Unpause(unpause::Args),
+    Update(update::Args),
     Wait(wait::Args),
 }
 
@@ -116,6 +117,7 @@ impl ContainerArgs {
             ContainerVerb::Stop(args) => args.run(session),
             ContainerVerb::Top(args) => args.run(session),
             ContainerVerb::Unpause(args) => args.run(session),
+            ContainerVerb::Update(args) => args.run(session),
             ContainerVerb::Wait(args) => args.run(session),
         }
     }

@@ -1,6 +1,7 @@
 //! The verbs: a file each, with the arguments (whose comments are the help) and what is done with them.
 
 mod attach;
+mod boot;
 mod build;
 mod build_inputs;
 mod build_progress;
@@ -18,6 +19,7 @@ mod exec;
 mod export;
 mod file;
 mod group;
+mod health_options;
 mod history;
 mod image_prune;
 mod images;
@@ -39,6 +41,7 @@ mod push;
 mod referrers;
 mod registry;
 mod rename;
+mod resource_options;
 mod restart;
 mod rm;
 mod rmi;
@@ -54,6 +57,7 @@ mod tags;
 mod top;
 mod trust;
 mod unpause;
+mod update;
 mod verify;
 mod version;
 mod volume;
@@ -124,6 +128,7 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Attach(attach::Args),
+    Boot(boot::Args),
     Build(Box<build::Args>),
     Builder(group::BuilderArgs),
     Buildx(group::BuildxArgs),
@@ -175,6 +180,7 @@ enum Verb {
     Top(top::Args),
     Trust(trust::Args),
     Unpause(unpause::Args),
+    Update(update::Args),
     Verify(verify::Args),
     Version(version::Args),
     Volume(volume::Args),
@@ -240,6 +246,7 @@ impl Verb {
     fn run(self, session: &Session) -> Result<()> {
         match self {
             Self::Attach(args) => args.run(session),
+            Self::Boot(args) => args.run(session),
             Self::Build(args) => args.run(session),
             Self::Builder(args) => args.run(session),
             Self::Buildx(args) => args.run(session),
@@ -289,6 +296,7 @@ impl Verb {
             Self::Top(args) => args.run(session),
             Self::Trust(args) => args.run(session),
             Self::Unpause(args) => args.run(session),
+            Self::Update(args) => args.run(session),
             Self::Verify(args) => args.run(session),
             Self::Version(args) => args.run(session),
             Self::Volume(args) => args.run(session),

@@ -1,4 +1,4 @@
-use engine::runtime::{Container, MountKind, MountRequest, Status};
+use engine::runtime::{Container, HealthStatus, MountKind, MountRequest, State, Status};
 use jiff::Timestamp;
 
 use super::ps_filter::Filters;
@@ -109,6 +109,16 @@ impl Args {
     }
 }
 
+/// What a health check found, as Docker adds it.
+fn health(state: &State) -> &'static str {
+    match state.health.as_ref().map(|health| health.status) {
+        None => "",
+        Some(HealthStatus::Starting) => " (health: starting)",
+        Some(HealthStatus::Healthy) => " (healthy)",
+        Some(HealthStatus::Unhealthy) => " (unhealthy)",
+    }
+}
+
 /// Ports that the image exposes; nothing is published yet.
 fn ports(container: &Container) -> String {
     let exposed = container.record.image_config.exposed_ports.keys();
@@ -153,7 +163,7 @@ fn status(container: &Container, now: Timestamp) -> String {
     };
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", up()),
+        Status::Running => format!("Up {}{}", up(), health(state)),
         Status::Paused => format!("Up {} (Paused)", up()),
         Status::Restarting => format!("Restarting ({}) {}", state.exit_code, ago()),
         Status::Removing => "Removal In Progress".to_owned(),

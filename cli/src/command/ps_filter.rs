@@ -1,6 +1,6 @@
 //! `ps --filter`: values of one key are alternatives, but for `label`; keys must all hold.
 
-use engine::runtime::Container;
+use engine::runtime::{Container, HealthStatus};
 use regex::Regex;
 
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ enum Key {
     Ancestor,
     Before,
     Exited,
+    Health,
     Id,
     Label,
     Name,
@@ -22,10 +23,11 @@ enum Key {
     Status,
 }
 
-const KEYS: [(&str, Key); 9] = [
+const KEYS: [(&str, Key); 10] = [
     ("ancestor", Key::Ancestor),
     ("before", Key::Before),
     ("exited", Key::Exited),
+    ("health", Key::Health),
     ("id", Key::Id),
     ("label", Key::Label),
     ("name", Key::Name),
@@ -94,6 +96,7 @@ fn check(key: Key, value: &str) -> Result<()> {
     let good = match key {
         Key::Status => STATUSES.contains(&value),
         Key::Exited => value.parse::<i32>().is_ok(),
+        Key::Health => ["starting", "healthy", "unhealthy", "none"].contains(&value),
         Key::Name => Regex::new(value).is_ok(),
         _ => true,
     };
@@ -114,6 +117,7 @@ fn holds(key: Key, value: &str, container: &Container, all: &[Container]) -> boo
         Key::Exited => {
             !container.state.status.is_live() && value.parse() == Ok(container.state.exit_code)
         }
+        Key::Health => health_word(container) == value,
         Key::Id => record.id.as_str().starts_with(value),
         Key::Label => match value.split_once('=') {
             Some((name, value)) => record.labels.get(name).is_some_and(|found| found == value),
@@ -125,6 +129,15 @@ fn holds(key: Key, value: &str, container: &Container, all: &[Container]) -> boo
         }),
         Key::Network => record.options.network.to_string() == value,
         Key::Status => container.state.status.as_str() == value,
+    }
+}
+
+fn health_word(container: &Container) -> &'static str {
+    match container.state.health.as_ref().map(|health| health.status) {
+        None => "none",
+        Some(HealthStatus::Starting) => "starting",
+        Some(HealthStatus::Healthy) => "healthy",
+        Some(HealthStatus::Unhealthy) => "unhealthy",
     }
 }
 

@@ -148,3 +148,18 @@ fn a_network_that_is_not_there_yet_is_refused_by_name() {
     assert_eq!(request("--net none").network, NetworkMode::None);
     assert!(refusal("--network backend").contains("backend"));
 }
+
+/// Covers: RUN-31
+#[test]
+fn health_checks_are_read_in_dockers_units() {
+    let made = request(
+        "--health-cmd true --health-interval 1m30s --health-timeout 500ms --health-retries 4",
+    )
+    .health;
+    assert_eq!(made.test, ["CMD-SHELL", "true"]);
+    assert_eq!((made.interval, made.timeout, made.retries), (90_000_000_000, 500_000_000, 4));
+    assert_eq!(request("--no-healthcheck").health.test, ["NONE"]);
+    assert_eq!(request("").health, Healthcheck::default());
+    assert!(refusal("--no-healthcheck --health-cmd x").contains("conflicts"));
+    assert!(refusal("--health-interval soon").contains("--health-interval"));
+}
