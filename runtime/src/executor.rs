@@ -159,6 +159,8 @@ fn refused(act: &'static str) -> impl Fn(rustix::io::Errno) -> Failure {
 
 impl ExecPlan {
     fn become_program(&self) -> Result<std::convert::Infallible, Failure> {
+        sys::close_what_exec_closes(&self.report);
+        refuse_outer_directory()?;
         if self.dies_with_parent {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                 .map_err(refused("bind the life of the process"))?;
@@ -261,6 +263,14 @@ impl ExecPlan {
             }
         }
     }
+}
+
+/// A working directory reached through `/proc/self/fd` can lie on the host, which the C library's `getcwd` hides (CVE-2024-21626).
+fn refuse_outer_directory() -> Result<(), Failure> {
+    let dir = rustix::process::getcwd(Vec::new()).map_err(refused("find the working directory"))?;
+    let inside = dir.as_bytes().starts_with(b"/");
+    let refusal = || Failure::new(125, "the working directory lies outside the container");
+    if inside { Ok(()) } else { Err(refusal()) }
 }
 
 fn reap_until(child: Pid) -> ! {

@@ -323,6 +323,16 @@ pub(crate) fn close_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 
+/// Closes now what the start of a program will close, except `kept`: until then `/proc/self/fd` leads out of the container.
+pub(crate) fn close_what_exec_closes(kept: &OwnedFd) {
+    for fd in (3..1024).filter(|fd| *fd != kept.as_raw_fd()) {
+        // SAFETY: plain numbers; the process uses none of these descriptors afterwards and leaves by exec or exit.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == libc::FD_CLOEXEC {
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
 /// A signal number in the form rustix takes, which names only the first 31.
 pub(crate) fn raw_signal(number: i32) -> rustix::process::Signal {
     // SAFETY: callers hold a checked number from 1 to 64; the C library keeps 32 and 33 for its threads, but sending them to
