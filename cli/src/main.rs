@@ -39,11 +39,32 @@ fn run(argv: &[OsString]) -> error::Result<()> {
     }
 }
 
-/// Log lines go to standard error; what the rooms log below warnings is for `--debug`.
-fn log_to_stderr(filter: &str) {
+/// The rooms whose log lines `--log-level` is about.
+const ROOMS: [&str; 9] = [
+    "wherry",
+    "engine",
+    "oci",
+    "store",
+    "registry_client",
+    "registry",
+    "trust",
+    "builder",
+    "runtime",
+];
+
+/// Log lines go to standard error. What libraries log is theirs, and shown from errors up or with `--debug`.
+fn log_to_stderr(level: &str) {
+    let filter = match level {
+        "debug" => "debug".to_owned(),
+        level => std::iter::once("error".to_owned())
+            .chain(ROOMS.iter().map(|room| format!("{room}={level}")))
+            .collect::<Vec<_>>()
+            .join(","),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();
 }
