@@ -511,13 +511,12 @@ fn onbuild_waits_for_the_next_build() {
 #[test]
 fn mistakes_are_shown_with_line_caret_and_hint() {
     let Some(site) = site() else { return };
-    let rows: [(&str, &[&str]); 7] = [
+    let rows: [(&str, &[&str]); 6] = [
         ("FROM busybox\nRUNN echo x\n", &["line 2", "RUNN", "^"]),
         ("FROM busybox\nCOPY onlyone\n", &["line 2", "COPY"]),
         ("RUN echo x\n", &["FROM"]),
         ("", &["no instructions"]),
         ("FROM busybox\nCOPY --from=nostage /a /b\n", &["nostage"]),
-        ("FROM busybox\nENTRYPOINT\n", &["line 2", "ENTRYPOINT"]),
         ("FROM busybox\nCOPY --nonsense a b\n", &["line 2", "nonsense"]),
     ];
     for (text, words) in rows {
