@@ -283,15 +283,7 @@ impl Store {
         roots: &Roots,
         layers: &mut BTreeSet<LayerId>,
     ) -> Result<BTreeSet<Digest>> {
-        let mut todo = roots.layers.clone();
-        while let Some(id) = todo.pop() {
-            if layers.insert(id.clone()) {
-                let path = self.layout().layer(&id).join("layer.json");
-                let below = record::read::<LayerRecord>(&path).unwrap_or_default();
-                let below = below.into_iter().flat_map(|r| r.parent.into_iter().chain(r.same_as));
-                todo.extend(below.map(LayerId::from));
-            }
-        }
+        layers.extend(roots.layers.iter().cloned());
         let (mut kept, mut todo) = (BTreeSet::new(), roots.blobs.clone());
         while let Some(digest) = todo.pop() {
             if kept.insert(digest.clone()) {
@@ -306,6 +298,19 @@ impl Store {
             }
         }
         Ok(kept)
+    }
+
+    /// Layers, those below them, and those whose folders they use.
+    fn add_chain(&self, mut todo: Vec<LayerId>, used: &mut BTreeSet<LayerId>) {
+        while let Some(id) = todo.pop() {
+            if used.insert(id.clone()) {
+                let path = self.layout().layer(&id).join("layer.json");
+                // A damaged record is reported for itself.
+                let record = record::read::<LayerRecord>(&path).unwrap_or_default();
+                let below = record.into_iter().flat_map(|r| r.parent.into_iter().chain(r.same_as));
+                todo.extend(below.map(LayerId::from));
+            }
+        }
     }
 
     /// What a document names. What cannot be read is reported once, by whoever finds it.
@@ -354,8 +359,9 @@ impl Store {
         report: &mut Report,
     ) -> Result<()> {
         let layers = self.layers();
-        let mut used: BTreeSet<LayerId> = named.clone();
-        used.extend(crate::snapshot::parents(&layers)?);
+        let mut used = BTreeSet::new();
+        let tops = named.iter().cloned().chain(crate::snapshot::parents(&layers)?);
+        self.add_chain(tops.collect(), &mut used);
         let held = crate::lease::held(self.layout(), self.disk())?;
         for id in layers.list()? {
             let home = self.layout().layer(&id);

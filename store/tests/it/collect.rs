@@ -347,6 +347,23 @@ fn push_and_delete(store: &Store, worker: u32) {
 }
 
 #[test]
+fn a_layer_whose_folder_another_uses_is_not_unreferenced() {
+    let store = store();
+    let (image, tar) = image(&store, "x");
+    store.names().set(&name("x"), &image, Displaced::Forget).expect("sets");
+    let holder = store::LayerId::from(Digest::sha256(b"step"));
+    let snapshots = store.snapshots();
+    snapshots.prepare(&"step".parse().expect("a key"), None).expect("prepares");
+    snapshots.commit(&"step".parse().expect("a key"), &holder, None).expect("commits");
+    let chain = store::LayerId::from(Digest::sha256(&tar));
+    store.layers().alias(&chain, &holder, None, &Digest::sha256(&tar)).expect("aliases");
+    assert!(store.check(None).expect("checks").findings.is_empty());
+    let_the_stamps_age(&store);
+    prune(&store);
+    assert!(store.layers().get(&chain).expect("looks").is_some());
+}
+
+#[test]
 fn a_check_that_knows_of_a_build_cache_does_not_call_it_unreferenced() {
     let store = store();
     let (image, tar) = image(&store, "cached");
