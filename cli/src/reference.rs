@@ -25,6 +25,10 @@ A message names what failed; lines that begin with `hint:` say what can be done 
 /// The whole page.
 fn page() -> String {
     let mut out = HEAD.to_owned();
+    out.push_str("\n## Environment\n\n| variable | what it is for |\n|---|---|\n");
+    for (name, meaning) in engine::config::VARIABLES {
+        out.push_str(&format!("| `{name}` | {meaning} |\n"));
+    }
     let root = args::grammar();
     out.push_str(&format!(
         "\n## wherry\n\n```text\n{}```\n",

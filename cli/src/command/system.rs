@@ -163,8 +163,9 @@ impl PruneArgs {
         if !self.force && !session.ui.confirm(&self.question())? {
             return Ok(());
         }
-        let (containers, mut bytes) =
-            container_prune::prune(session, &container_prune::Filter::default())?;
+        let before = held(session)?;
+        let mut bytes = 0;
+        let (containers, _) = container_prune::prune(session, &container_prune::Filter::default())?;
         section(session, "Deleted Containers:", &containers)?;
         let engine = session.engine()?;
         if self.volumes {
@@ -181,7 +182,8 @@ impl PruneArgs {
             false => Timestamp::now().checked_sub(builder_prune::FRESH).ok(),
         };
         let options = PruneOptions { unused_since, keep_bytes: None };
-        bytes += builder_prune::prune(session, &options)?;
+        builder_prune::prune(session, &options)?;
+        bytes += before.saturating_sub(held(session)?);
         session.ui.line(format_args!("Total reclaimed space: {}", decimal_size_precise(bytes)))
     }
 
@@ -200,6 +202,12 @@ impl PruneArgs {
         });
         format!("{}\n\nAre you sure you want to continue?", lines.join("\n"))
     }
+}
+
+/// Bytes of everything in the store but volumes.
+fn held(session: &Session) -> Result<u64> {
+    let usage = session.engine()?.store_usage()?;
+    Ok(usage.blob_bytes + usage.layer_bytes + usage.snapshot_bytes)
 }
 
 fn section(session: &Session, title: &str, lines: &[String]) -> Result<()> {
