@@ -178,10 +178,21 @@ fn a_monitor_killed_at_any_moment_leaves_a_true_state_and_a_container_that_can_b
             }
             processes_naming(id.as_str()).is_empty()
         });
-        let status = machine.runtime.get(&id).unwrap().state.status;
-        assert!(matches!(status, Status::Created | Status::Exited), "{status:?}");
+        // A process that is ending loses its name before its lock.
+        until("the lock to be free", || {
+            matches!(
+                machine.runtime.get(&id).unwrap().state.status,
+                Status::Created | Status::Exited
+            )
+        });
         machine.runtime.remove(id.as_str(), Removal::Force).unwrap();
-        assert!(cgroup_dirs(id.as_str()).is_empty(), "turn {turn}");
+        let left = cgroup_dirs(id.as_str());
+        let inside = |dir: &std::path::PathBuf| fs::read_to_string(dir.join("cgroup.procs"));
+        assert!(
+            left.is_empty(),
+            "turn {turn}: {:?}",
+            left.iter().map(|dir| (dir, inside(dir))).collect::<Vec<_>>()
+        );
     }
 }
 
@@ -200,7 +211,7 @@ fn after_a_reboot_everything_is_down_and_starts_again() {
     until("its processes to be gone", || processes_naming(id.as_str()).is_empty());
     fs::remove_dir_all(machine.path("run")).unwrap();
     let after = machine.reopen();
-    assert_eq!(after.get(&id).unwrap().state.status, Status::Exited);
+    until("the state to be true", || after.get(&id).unwrap().state.status == Status::Exited);
     after.start(&id).unwrap();
     machine.wait_for_log(&id, "run\nrun\nrun\n");
     after.stop(&id, StopTimeout::Seconds(0), None).unwrap();

@@ -183,7 +183,15 @@ impl Machine {
     }
 
     pub fn wait_for_log(&self, id: &ContainerId, text: &str) {
-        until(&format!("{text:?} in the log"), || self.log(id).contains(text));
+        let mut seen = String::new();
+        let end = Instant::now() + Duration::from_secs(30);
+        while !seen.contains(text) {
+            assert!(
+                Instant::now() < end,
+                "waited in vain for {text:?} in the log, which is {seen:?}"
+            );
+            seen = self.log(id);
+        }
     }
 }
 
