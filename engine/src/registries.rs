@@ -1,9 +1,12 @@
 //! Registries as the user meets them: login, logout, and serving one.
 
+use std::sync::Arc;
+
 use registry_client::Credential;
 
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::ports::upstream::CachedRegistry;
 
 /// The registries of one engine.
 #[derive(Clone, Copy)]
@@ -44,11 +47,36 @@ impl Registries<'_> {
         config: registry::Config,
         ready: impl FnOnce(std::net::SocketAddr),
     ) -> Result<()> {
-        let server = registry::Server::bind(config)?;
+        let network = self.engine.network();
+        let upstream = config.proxy.as_ref().map(|proxy| proxy.upstream.clone());
+        let mut server = registry::Server::new(config);
+        if let Some(upstream) = upstream {
+            let cached = CachedRegistry::new(network.client()?.clone(), &upstream);
+            server = server.with_upstream(Arc::new(cached));
+        }
+        let server = server.listen()?;
         ready(server.local_addr());
-        let served = self.engine.network().block_on(server.serve(until_signalled()))?;
-        Ok(served?)
+        let control = server.control();
+        let stop = async move {
+            tokio::select! {
+                () = until_signalled() => {}
+                () = reload_when_asked(&control) => {}
+            }
+        };
+        Ok(network.block_on(server.serve(stop))??)
     }
+}
+
+/// Reads certificates and users again at each SIGHUP. Never ends.
+async fn reload_when_asked(control: &registry::Control) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return std::future::pending().await };
+    while hangups.recv().await.is_some() {
+        if let Err(error) = control.reload() {
+            tracing::warn!("reload the registry's configuration: {error}; the old one stays");
+        }
+    }
+    std::future::pending().await
 }
 
 /// Ends at SIGINT or SIGTERM.

@@ -28,6 +28,23 @@ impl Registry {
         Registry { child, address, dir }
     }
 
+    /// `wherry registry serve` as a cache of another registry.
+    pub fn caching(upstream: &str) -> Self {
+        let dir = TempDir::with_prefix("wherry-registry-").expect("make a temporary folder");
+        let config = dir.path().join("registry.toml");
+        let root = dir.path().join("root");
+        let text = format!(
+            "addr = \"127.0.0.1:0\"\nroot = {:?}\n\n[proxy]\nupstream = {upstream:?}\n",
+            root.display().to_string()
+        );
+        std::fs::write(&config, text).expect("write the configuration");
+        let mut command = Command::new(binary());
+        command.args(["registry", "serve", "--config"]).arg(&config);
+        command.env("WHERRY_ROOT", dir.path().join("lib")).env("WHERRY_CONFIG_DIR", dir.path());
+        let (child, address) = start(command);
+        Registry { child, address, dir }
+    }
+
     /// Debian's docker-registry over an empty folder; `None` stands for a machine without it.
     pub fn peer() -> Self {
         let dir = TempDir::with_prefix("docker-registry-").expect("make a temporary folder");

@@ -5,4 +5,5 @@ pub(crate) mod clock;
 pub(crate) mod file_content;
 pub(crate) mod image_source;
 pub(crate) mod keychain;
+pub(crate) mod upstream;
 pub(crate) mod worker;
