@@ -155,6 +155,8 @@ impl Content {
         self.first_missing_under(root, 0)
     }
 
+    /// A document is looked at before what it names: from then on a collection that finds it held
+    /// can read it, and keeps the rest.
     fn first_missing_under(&self, root: &Descriptor, depth: usize) -> Result<Option<Digest>> {
         if self.rely(root.digest())?.is_none() {
             return Ok(Some(root.digest().clone()));
