@@ -36,6 +36,9 @@ impl std::fmt::Display for CacheKey {
     }
 }
 
+/// How the names of parts begin that stand for content read from somewhere else.
+pub(crate) const CONTENT: &str = "content of ";
+
 /// One thing that a step depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -85,8 +88,14 @@ pub fn key_of(vertex: &Vertex, inputs: &KeyInputs<'_>) -> Option<Keyed> {
         Op::Copy(copy) => parts.copy(copy, inputs),
         Op::Workdir(workdir) => parts.workdir(workdir, inputs),
     }
-    let text: String = parts.0.iter().map(|p| format!("{}\0{}\0", p.name, p.value)).collect();
+    let text: String =
+        parts.0.iter().map(|p| format!("{}\0{}\0", name_in_key(&p.name), p.value)).collect();
     Some(Keyed { key: CacheKey(digest_of(&text)), parts: parts.0 })
+}
+
+/// Where content was found does not count, only what it is: an equal folder elsewhere is as good.
+fn name_in_key(name: &str) -> &str {
+    if name.starts_with(CONTENT) { CONTENT } else { name }
 }
 
 /// The content identity of what a COPY or WORKDIR makes: its key says it all.
@@ -121,7 +130,7 @@ impl Parts {
 
     fn fingerprints(&mut self, inputs: &KeyInputs<'_>) {
         for found in inputs.fingerprints {
-            self.plain(&format!("content of {}", found.name), &found.digest);
+            self.plain(&format!("{CONTENT}{}", found.name), &found.digest);
         }
     }
 

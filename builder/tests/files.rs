@@ -370,3 +370,56 @@ fn hard_links_of_one_source_stay_links_and_special_files_are_carried() {
     assert!(tree["d/pipe"].starts_with("Fifo 600"));
     assert!(!tree.contains_key("d/socket"));
 }
+
+/// Covers: BLD-71
+#[test]
+fn a_wide_tree_is_looked_at_on_several_threads_and_always_in_one_order() {
+    let world = World::new();
+    for folder in 0..40 {
+        for file in 0..5 {
+            world.file(&format!("d{folder}/s/f{file}"), &format!("{folder} {file}"));
+        }
+    }
+    world.file(".dockerignore", "d1\n!d1/s/f3\n**/f4\n");
+    let text = "FROM scratch\nCOPY . /c/\n";
+    let tree = world.tree(&world.build(text).unwrap());
+    let files = tree
+        .iter()
+        .filter(|(path, text)| path.starts_with("c/d") && text.starts_with("File"))
+        .count();
+    assert_eq!(files, 39 * 4 + 1);
+    assert!(tree.contains_key("c/d1/s/f3") && !tree.contains_key("c/d1/s/f2"));
+    for _ in 0..5 {
+        assert_eq!(world.build(text).unwrap().images[0].steps.cached, 1);
+    }
+}
+
+/// Covers: BLD-86, BLD-93
+#[test]
+fn media_types_are_oci_unless_docker_is_asked_for_and_annotations_are_kept() {
+    let world = World::new();
+    let mut request = world.request("FROM base\nRUN write /a 1\n");
+    request.annotations.insert("a".into(), "b".into());
+    let types = |built: &builder::BuildResult| {
+        let manifest = world.store.content().manifest(built.images[0].manifest.digest()).unwrap();
+        let manifest = manifest.as_manifest().unwrap();
+        let all = std::iter::once(&built.images[0].manifest).chain(manifest.children());
+        all.map(|d| d.media_type().as_str().contains("docker")).collect::<Vec<_>>()
+    };
+    let built = world.build_request(&request).unwrap();
+    assert_eq!(types(&built), [false; 4], "manifest, config, base layer, new layer");
+    let manifest = world.store.content().manifest(built.root.digest()).unwrap();
+    assert_eq!(manifest.annotations()["a"], "b");
+    request.dialect = store::Dialect::Docker;
+    request.annotations.clear();
+    assert_eq!(types(&world.build_request(&request).unwrap()), [true; 4]);
+}
+
+/// Covers: BLD-50
+#[test]
+fn an_equal_folder_from_another_path_hits_the_cache() {
+    let world = World::new();
+    world.file("one/x", "x").file("one/y/z", "z").file("two/x", "x").file("two/y/z", "z");
+    assert_eq!(world.steps("FROM scratch\nCOPY one /d\n"), (0, 1));
+    assert_eq!(world.steps("FROM scratch\nCOPY two /d\n"), (1, 0));
+}

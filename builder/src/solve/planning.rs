@@ -211,7 +211,7 @@ impl Solver<'_> {
         let value = |parts: &[Part], name: &str| -> Option<Digest> {
             parts.iter().find(|p| p.name == name)?.value.parse().ok()
         };
-        let name = reason.strip_suffix(" changed").filter(|n| n.starts_with("content of "));
+        let name = reason.strip_suffix(" changed").filter(|n| n.starts_with(key::CONTENT));
         let digests = name.and_then(|name| Some((value(old, name)?, value(new, name)?)));
         let Some((old, new)) = digests else { return Ok(vec![reason.to_owned()]) };
         match (self.cache.listing(&old)?, self.cache.listing(&new)?) {

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
 
@@ -104,16 +106,38 @@ pub(crate) fn walk(folder: impl AsFd, filter: &Filter<'_>) -> io::Result<Vec<Ent
             above.ignore = patterns.step(&prefix.to_string_lossy(), &above.ignore).1;
         }
     }
-    let mut walk = Walk { filter, out: Vec::new() };
     let handle =
         openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    walk.folder(handle, Path::new(""), &above, 0)?;
-    Ok(walk.out)
+    Walk { filter, count: AtomicUsize::new(0) }.folder(
+        &handle,
+        Path::new(""),
+        &above,
+        0,
+        Threads::MaySpread,
+    )
+}
+
+/// Folders side by side from which on it pays to look into them on several threads.
+const SPREAD_MIN: usize = 8;
+
+/// Whether a folder may be looked into on several threads: once on the way down.
+#[derive(Clone, Copy, PartialEq)]
+enum Threads {
+    MaySpread,
+    One,
 }
 
 struct Walk<'a, 'f> {
     filter: &'a Filter<'f>,
-    out: Vec<Entry>,
+    count: AtomicUsize,
+}
+
+/// An entry of the folder at hand.
+struct Child {
+    entry: Entry,
+    selected: bool,
+    /// For a folder to look into: what it hands to its entries.
+    inside: Option<Above>,
 }
 
 /// What the filters say about one entry.
@@ -125,21 +149,64 @@ struct Verdict {
 
 impl Walk<'_, '_> {
     fn folder(
-        &mut self,
-        handle: OwnedFd,
+        &self,
+        handle: &OwnedFd,
         path: &Path,
         above: &Above,
         depth: usize,
-    ) -> io::Result<()> {
+        threads: Threads,
+    ) -> io::Result<Vec<Entry>> {
         if depth > limits::TREE_DEPTH {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{}: the tree is too deep", path.display()),
-            ));
+            return Err(io::Error::other(format!("{}: the tree is too deep", path.display())));
         }
-        for name in names(&handle)? {
+        let children = self.children(handle, path, above)?;
+        let folders: Vec<&Child> = children.iter().filter(|c| c.inside.is_some()).collect();
+        let look = |child: &Child, threads| self.look_inside(handle, child, depth, threads);
+        let found: Vec<io::Result<Vec<Entry>>> =
+            if threads == Threads::MaySpread && folders.len() >= SPREAD_MIN {
+                spread(&folders, |child| look(child, Threads::One))
+            } else {
+                folders.iter().map(|child| look(child, threads)).collect()
+            };
+        let mut found = found.into_iter();
+        let mut out = Vec::with_capacity(children.len());
+        for child in children {
+            let below = if child.inside.is_some() {
+                found.next().transpose()?.unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            // A folder that was only looked into and had nothing is not there.
+            if child.selected || !below.is_empty() {
+                out.push(child.entry);
+                out.extend(below);
+            }
+        }
+        Ok(out)
+    }
+
+    fn look_inside(
+        &self,
+        handle: &OwnedFd,
+        child: &Child,
+        depth: usize,
+        threads: Threads,
+    ) -> io::Result<Vec<Entry>> {
+        let Some(inside) = &child.inside else { return Ok(Vec::new()) };
+        let path = &child.entry.path;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = path.file_name().unwrap_or_default();
+        let inner =
+            openat(handle, name, flags, Mode::empty()).map_err(|e| named(path, e.into()))?;
+        self.folder(&inner, path, inside, depth + 1, threads)
+    }
+
+    /// The entries of one folder that the filters let through, in order.
+    fn children(&self, handle: &OwnedFd, path: &Path, above: &Above) -> io::Result<Vec<Child>> {
+        let mut children = Vec::new();
+        for name in names(handle)? {
             let child = path.join(&name);
-            let stat = match statat(&handle, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match statat(handle, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 // Removed while we walked.
                 Err(rustix::io::Errno::NOENT) => continue,
                 stat => stat.map_err(|e| named(&child, e.into()))?,
@@ -149,26 +216,20 @@ impl Walk<'_, '_> {
             if !verdict.selected && !verdict.look_inside {
                 continue;
             }
-            if self.out.len() >= limits::CONTEXT_ENTRIES {
+            if self.count.fetch_add(1, Ordering::Relaxed) >= limits::CONTEXT_ENTRIES {
                 return Err(io::Error::new(
                     io::ErrorKind::FileTooLarge,
                     "the tree has too many entries",
                 ));
             }
-            let before = self.out.len();
-            self.out.push(Entry { path: child.clone(), meta });
-            if meta.kind == Kind::Folder && verdict.look_inside {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let inner = openat(&handle, &name, flags, Mode::empty())
-                    .map_err(|e| named(&child, e.into()))?;
-                self.folder(inner, &child, &inside, depth + 1)?;
-            }
-            // A folder that was only looked into and had nothing is not there.
-            if !verdict.selected && self.out.len() == before + 1 {
-                self.out.pop();
-            }
+            let inside = (meta.kind == Kind::Folder && verdict.look_inside).then_some(inside);
+            children.push(Child {
+                entry: Entry { path: child, meta },
+                selected: verdict.selected,
+                inside,
+            });
         }
-        Ok(())
+        Ok(children)
     }
 
     fn judge(&self, path: &Path, kind: Kind, above: &Above) -> (Verdict, Above) {
@@ -203,6 +264,30 @@ impl Walk<'_, '_> {
         verdict.selected &= kind != Kind::Socket;
         (verdict, inside)
     }
+}
+
+/// Looks into every folder, as many at once as there are processors; the results are in order.
+fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let one = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { break };
+            let result = work(item);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(one);
+        }
+        one();
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// The names in a folder, in byte order.
