@@ -223,8 +223,18 @@ impl Runtime {
         timeout: StopTimeout,
         signal: Option<Signal>,
     ) -> Result<()> {
-        self.stop(id, timeout, signal)?;
-        self.start(id)
+        let mut record = self.dirs.record(id)?;
+        if !record.options.auto_remove {
+            self.stop(id, timeout, signal)?;
+            return self.start(id);
+        }
+        // A container with --rm must outlive its end this once.
+        record.options.auto_remove = false;
+        self.dirs.write_record(&record)?;
+        let stopped = self.stop(id, timeout, signal);
+        record.options.auto_remove = true;
+        self.dirs.write_record(&record)?;
+        stopped.and_then(|()| self.start(id))
     }
 
     /// Freezes all processes.

@@ -477,6 +477,11 @@ fn waiting_for_removal_gives_the_exit_code_after_rm() {
     let other = machine.reopen();
     let waited = id.clone();
     let waiter = std::thread::spawn(move || other.wait(&waited, WaitCondition::Removed));
+    machine
+        .runtime
+        .restart(&id, StopTimeout::OfContainer, None)
+        .expect("a restart does not remove");
+    machine.wait_for_log(&id, "ready\nready\n");
     machine.runtime.kill(&id, Signal::TERM).unwrap();
     assert_eq!(waiter.join().unwrap().unwrap(), 9);
     assert!(matches!(machine.runtime.get(&id), Err(Error::NoSuchContainer { .. })));

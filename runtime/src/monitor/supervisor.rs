@@ -308,7 +308,11 @@ impl Supervisor {
         let Self { dirs, record, lock, listener, mut clients, log, .. } = self;
         drop(log);
         let _ = rustix::mount::unmount(self.bundle.rootfs(), rustix::mount::UnmountFlags::DETACH);
-        if record.options.auto_remove {
+        // `restart` holds the removal back for the time between two runs.
+        let is_removed = dirs
+            .record(&record.id)
+            .map_or(record.options.auto_remove, |now| now.options.auto_remove);
+        if is_removed {
             let _ = remove_files(&dirs, &record, &lock);
         } else {
             let _ = state::remove_tree(&dirs.run(&record.id));
