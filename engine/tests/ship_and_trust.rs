@@ -11,7 +11,7 @@ use engine::trust::{PassphraseRequest, PassphraseSource, Where};
 use engine::{Config, Engine, Error};
 use registry_client::{Client, ClientConfig, Selector};
 use trust::dialect::{cosign, dsse};
-use trust::key::{Ed25519Signer, Signer, public_key_to_pem};
+use trust::key::{Ed25519Signer, KeyRole, Signer, public_key_to_pem};
 use trust::{Secret, Verdict};
 
 struct Fixed;
@@ -429,5 +429,102 @@ fn a_policy_of_tuf_alone_costs_one_request_more_than_no_policy() {
     let requests = watched.requests();
     let asked = requests.iter().filter(|line| line.contains("shop/web")).count();
     assert_eq!(asked, 2, "resolve and pointer: {requests:#?}");
+    watched.server.stop().expect("stop");
+}
+
+/// Two machines: the first made the trust data, the second is a signer with a key of its own.
+fn two_signers(watched: &Watched, tags: &[String]) -> (Machine, Machine, Reference) {
+    let (first, second) = (Machine::new(), Machine::new());
+    let reference = watched.name("shop/web:base");
+    for (machine, name) in [(&first, "alice"), (&second, "bob")] {
+        let public = machine.dir.path().join(format!("{name}.pub"));
+        let key = machine.engine();
+        let key = key.trust_keys().generate_signer(&name.parse().expect("name"), &public);
+        let key = key.expect("generate");
+        let signing = first.engine();
+        let added = signing.signing();
+        let name = name.parse().expect("name");
+        added.add_signer(reference.repository(), &name, &[key]).expect("add");
+    }
+    for tag in tags {
+        publish(&first.engine(), &tag_of(&reference, tag), tag);
+    }
+    (first, second, reference)
+}
+
+/// Covers: TRU-42
+#[test]
+fn two_machines_sign_at_once_and_no_signature_is_lost() {
+    let watched = Watched::start();
+    let tags: Vec<String> = ["a1", "b1", "a2", "b2"].map(str::to_owned).to_vec();
+    let (first, second, reference) = two_signers(&watched, &tags);
+    let barrier = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        for (machine, side) in [(&first, "a"), (&second, "b")] {
+            let (barrier, reference, tags) = (&barrier, &reference, &tags);
+            scope.spawn(move || {
+                let engine = machine.engine();
+                barrier.wait();
+                for tag in tags.iter().filter(|tag| tag.starts_with(side)) {
+                    engine.signing().sign(&tag_of(reference, tag)).expect("sign");
+                }
+            });
+        }
+    });
+    let there = Machine::new();
+    there.require_signatures(
+        &reference.repository().to_string(),
+        &first.engine().trust_keys().root_path(reference.repository()),
+    );
+    let engine = there.engine();
+    for tag in &tags {
+        let report = engine.verify(&tag_of(&reference, tag), Where::Remote).expect("report");
+        match report.verdict {
+            Verdict::Proven { proofs } => {
+                let signer = if tag.starts_with('a') { "alice" } else { "bob" };
+                assert!(format!("{proofs:?}").contains("targets/releases"), "{signer}: {proofs:?}");
+            }
+            other => panic!("{tag}: {other:?}"),
+        }
+    }
+    watched.server.stop().expect("stop");
+}
+
+/// Covers: TRU-43
+#[test]
+fn a_signer_who_was_removed_can_publish_nothing_more() {
+    let watched = Watched::start();
+    let (first, second, reference) = two_signers(&watched, &["1".to_owned()]);
+    let tag = tag_of(&reference, "1");
+    second.engine().signing().sign(&tag).expect("a signer publishes");
+    let name = "bob".parse().expect("name");
+    first.engine().signing().remove_signer(reference.repository(), &name).expect("remove");
+    for act in [
+        second.engine().signing().sign(&tag).map(drop),
+        second.engine().signing().refresh(reference.repository()),
+    ] {
+        assert!(matches!(act, Err(Error::Trust(trust::Error::MissingKeys { .. }))), "{act:?}");
+    }
+    first.engine().signing().refresh(reference.repository()).expect("who stays may");
+    watched.server.stop().expect("stop");
+}
+
+#[test]
+fn a_top_level_role_gets_a_new_key_and_clients_follow() {
+    let watched = Watched::start();
+    let (first, _, reference) = two_signers(&watched, &["1".to_owned()]);
+    let tag = tag_of(&reference, "1");
+    first.engine().signing().sign(&tag).expect("sign");
+    let there = Machine::new();
+    let root = first.engine().trust_keys().root_path(reference.repository());
+    there.require_signatures(&reference.repository().to_string(), &root);
+    pull(&there.engine(), &tag).expect("before");
+    let repository = reference.repository();
+    let key = first.engine().signing().rotate(repository, KeyRole::Timestamp).expect("rotate");
+    let looked = first.engine().signing().look(repository).expect("look").expect("data");
+    let timestamp = trust::tuf::RoleName::new("timestamp").expect("name");
+    assert_eq!(looked.keys_of(&timestamp), [&key]);
+    let verdict = there.engine().verify(&tag, Where::Remote).expect("report").verdict;
+    assert!(matches!(verdict, Verdict::Proven { .. }), "{verdict:?}");
     watched.server.stop().expect("stop");
 }

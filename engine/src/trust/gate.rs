@@ -13,6 +13,7 @@ use trust::{
 };
 
 use super::state::State;
+use super::verify::Where;
 use super::{attached, metadata};
 use crate::Engine;
 use crate::config::text_variable;
@@ -78,13 +79,7 @@ impl<'a> Gate<'a> {
         {
             return Ok(verified);
         }
-        let local = self.offline(&policy, reference, descriptor, Origin::Elsewhere)?;
-        let judgement = match local.verdict() {
-            Verdict::Denied { .. } if asks_for_proof(&policy, reference) => {
-                self.with_registry(&policy, reference, descriptor)?
-            }
-            _ => local,
-        };
+        let judgement = self.known_first(&policy, reference, descriptor)?;
         let verified = accept("run", &judgement)?;
         self.record(reference, &verified)?;
         Ok(verified)
@@ -108,9 +103,13 @@ impl<'a> Gate<'a> {
         &self,
         reference: &Reference,
         descriptor: Descriptor,
+        at: Where,
     ) -> Result<VerifyReport> {
         let policy = self.policy()?;
-        let judgement = self.with_registry(&policy, reference, &descriptor)?;
+        let judgement = match at {
+            Where::Local => self.known_first(&policy, reference, &descriptor)?,
+            Where::Remote => self.with_registry(&policy, reference, &descriptor)?,
+        };
         let verdict = judgement.verdict().clone();
         Ok(VerifyReport { reference: reference.clone(), descriptor, verdict })
     }
@@ -154,6 +153,22 @@ impl<'a> Gate<'a> {
             return Ok(Policy::content_trust(self.engine.trust_keys().roots()?));
         }
         Ok(Policy::none())
+    }
+
+    /// Judges by what is known here, and asks the registry only where that is not enough.
+    fn known_first(
+        &self,
+        policy: &Policy,
+        reference: &Reference,
+        descriptor: &Descriptor,
+    ) -> Result<Judgement> {
+        let local = self.offline(policy, reference, descriptor, Origin::Elsewhere)?;
+        match local.verdict() {
+            Verdict::Denied { .. } if asks_for_proof(policy, reference) => {
+                self.with_registry(policy, reference, descriptor)
+            }
+            _ => Ok(local),
+        }
     }
 
     fn offline(

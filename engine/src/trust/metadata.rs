@@ -1,12 +1,12 @@
 //! Trust artifacts in the registry: reading the pointer, publishing a new one.
 
-use oci::{Descriptor, MediaType, Reference, Repository};
+use oci::{Descriptor, Digest, MediaType, Reference, Repository};
 use registry_client::Selector;
 use trust::artifact::{Artifact, POINTER_TAG, pack};
 use trust::tuf::{FetchError, MetadataFiles};
 
 use crate::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Largest metadata blob that is fetched (the trust crate has a limit for each role below this).
 const METADATA_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -44,30 +44,53 @@ pub(crate) fn fetch_all(
     Ok(artifact.unpack(&mut blob)?)
 }
 
+/// What became of an edit that was to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// It stands.
+    Yes,
+    /// Another signer was faster: the edit is to be made again, on what stands now.
+    Overtaken,
+}
+
 /// Publishes metadata: blobs first, then the one mutable name. `before` is the artifact that
-/// the files were made from: where another signer was faster, nothing is written.
+/// the files were made from: where another signer was faster, the name is left as it is.
+///
+/// Registries that know conditional requests compare and swap at once; for the others the name is
+/// read before and after, which leaves a moment in which two writers can miss each other.
 pub(crate) fn publish(
     engine: &Engine,
     repository: &Repository,
     files: &MetadataFiles,
     before: Option<&Artifact>,
-) -> Result<()> {
+) -> Result<Published> {
     let packed = pack(files)?;
     let client = engine.network().client()?.repository(repository);
     for (descriptor, bytes) in &packed.blobs {
         let content = Box::new(bytes::Bytes::copy_from_slice(bytes));
         engine.network().block_on(client.push_blob(descriptor, content, &[]))??;
     }
-    let now = fetch_pointer(engine, repository)?;
-    let digest = |artifact: &Artifact| artifact.manifest().digest();
-    if now.as_ref().map(digest) != before.map(digest) {
-        return Err(Error::Conflict(format!(
-            "sign in {repository}: another signer published in the meantime; try again"
-        )));
+    let before = before.map(|artifact| artifact.manifest().digest());
+    if pointer_digest(engine, repository)? != before {
+        return Ok(Published::Overtaken);
     }
-    let selector = Selector::Tag(POINTER_TAG.to_owned());
     let bytes = bytes::Bytes::copy_from_slice(packed.manifest.bytes());
-    let put = client.put_manifest(&selector, &MediaType::OciManifest, bytes);
-    engine.network().block_on(put)?.map(drop)?;
-    Ok(())
+    let kind = MediaType::OciManifest;
+    let swap = client.replace_tag(POINTER_TAG, before.as_ref(), &kind, bytes.clone());
+    if engine.network().block_on(swap)??.is_none() {
+        if pointer_digest(engine, repository)? != before {
+            return Ok(Published::Overtaken);
+        }
+        // The registry's entity tags are not digests: it cannot be asked for the condition.
+        let selector = Selector::Tag(POINTER_TAG.to_owned());
+        engine.network().block_on(client.put_manifest(&selector, &kind, bytes))??;
+    }
+    match pointer_digest(engine, repository)? == Some(packed.manifest.digest()) {
+        true => Ok(Published::Yes),
+        false => Ok(Published::Overtaken),
+    }
+}
+
+fn pointer_digest(engine: &Engine, repository: &Repository) -> Result<Option<Digest>> {
+    Ok(fetch_pointer(engine, repository)?.map(|artifact| artifact.manifest().digest()))
 }

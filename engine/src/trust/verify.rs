@@ -24,7 +24,7 @@ pub(crate) fn verify(engine: &Engine, reference: &Reference, at: Where) -> Resul
         Where::Local => local(engine, &reference)?,
         Where::Remote => remote(engine, &reference)?,
     };
-    engine.gate().report(&reference, descriptor)
+    engine.gate().report(&reference, descriptor, at)
 }
 
 fn local(engine: &Engine, reference: &Reference) -> Result<Descriptor> {

@@ -1,7 +1,7 @@
 //! Manifests: resolve, get, put (distribution-spec "Pulling manifests", "Pushing manifests").
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, Method, StatusCode};
 use oci::{Algorithm, Descriptor, Digest, Index, MediaType, Platform, Raw};
 use serde::Deserialize;
@@ -104,6 +104,38 @@ impl Repository {
         let pushed = self.put(selector, media_type, bytes.clone()).await.map_err(wrap)?;
         self.note_referrer(&pushed, &bytes).await.map_err(wrap)?;
         Ok(pushed)
+    }
+
+    /// Writes a manifest under a tag that must still be `expected`, or must not exist yet.
+    /// Nothing where the registry says that it is not so; a registry that knows no conditions
+    /// (`If-Match`, `If-None-Match`) writes in any case.
+    pub async fn replace_tag(
+        &self,
+        tag: &str,
+        expected: Option<&Digest>,
+        media_type: &MediaType,
+        bytes: Bytes,
+    ) -> Result<Option<PushedManifest>, RegistryError> {
+        let selector = Selector::Tag(tag.to_owned());
+        let wrap = |problem| self.manifest_error(Act::PutManifest, &selector, problem);
+        let (call, descriptor) =
+            self.put_call(&selector, media_type, bytes.clone()).map_err(wrap)?;
+        let call = match expected {
+            Some(digest) => call.with_header(IF_MATCH, &format!("\"{digest}\"")),
+            None => call.with_header(IF_NONE_MATCH, "*"),
+        };
+        let endpoint = self.upstream().await.map_err(wrap)?;
+        match self.exchange.call(&endpoint, &call.map_err(wrap)?).await {
+            Ok(answer) => {
+                check_header_digest(&answer, descriptor.digest()).map_err(wrap)?;
+                let recorded = answer.header("oci-subject").and_then(|text| text.parse().ok());
+                let pushed = PushedManifest { descriptor, recorded_subject: recorded };
+                self.note_referrer(&pushed, &bytes).await.map_err(wrap)?;
+                Ok(Some(pushed))
+            }
+            Err(problem) if problem.status() == Some(StatusCode::PRECONDITION_FAILED) => Ok(None),
+            Err(problem) => Err(wrap(problem)),
+        }
     }
 
     /// Writes a manifest under its digest and all these tags: in one request where the registry
