@@ -332,3 +332,46 @@ fn a_secret_that_would_be_published_stops_the_build() {
     );
     build("FROM base AS b\nCOPY leak /leak\nFROM base\nCOPY --from=b /data /d\n").unwrap();
 }
+
+/// Covers: BLD-39
+#[test]
+fn limits_reach_the_step_and_are_no_part_of_its_key() {
+    let world = World::new();
+    let mut request = world.request("FROM base\nRUN write /a 1\n");
+    request.limits.memory = Some(1 << 26);
+    request.extra_hosts.push(("db".into(), "10.0.0.1".into()));
+    world.build_request(&request).unwrap();
+    let call = world.worker.calls.lock().unwrap()[0].clone();
+    assert_eq!((call.memory, call.hosts), (Some(1 << 26), request.extra_hosts.clone()));
+    request.limits.memory = Some(1 << 27);
+    request.extra_hosts[0].1 = "10.0.0.2".into();
+    assert_eq!(world.build_request(&request).unwrap().images[0].steps.cached, 1);
+    request.extra_hosts[0].0 = "web".into();
+    assert_eq!(
+        world.build_request(&request).unwrap().images[0].steps.ran,
+        1,
+        "the name of a host is seen by the step"
+    );
+}
+
+/// Covers: BLD-106
+#[test]
+fn two_builds_at_once_on_one_store_both_succeed() {
+    let world = World::new();
+    world.file("a", "a");
+    let text = "FROM base\nCOPY a /a\nRUN write /b 1\nRUN write /c 2\n";
+    let request = world.request(text);
+    let build = || {
+        let lease = world.store.lease("build").unwrap();
+        builder::Builder::new(&world.store, world.ports()).unwrap().build(&request, &lease).unwrap()
+    };
+    let built = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..4).map(|_| scope.spawn(build)).collect();
+        handles.into_iter().map(|h| h.join().unwrap()).collect::<Vec<_>>()
+    });
+    for one in &built {
+        assert_eq!(world.tree(one)["c"], "File 644 0:0 \"2\"");
+    }
+    assert!(world.store.snapshots().list().unwrap().is_empty());
+    assert_eq!(world.steps(text), (3, 0));
+}

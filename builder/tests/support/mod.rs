@@ -255,6 +255,8 @@ pub(crate) struct Call {
     pub(crate) hostname: String,
     pub(crate) network: &'static str,
     pub(crate) mounts: Vec<String>,
+    pub(crate) memory: Option<u64>,
+    pub(crate) hosts: Vec<(String, String)>,
 }
 
 /// Carries out the last argument, words separated by `;`: `write P T`, `append P T`, `rm P`, `mkdir P`, `read P`, `say T`,
@@ -400,6 +402,8 @@ impl Worker for FakeWorker {
             hostname: step.hostname.to_owned(),
             network: step.network.as_str(),
             mounts: step.mounts.iter().map(|m| m.target.clone()).collect(),
+            memory: step.limits.memory,
+            hosts: step.extra_hosts.to_vec(),
         });
         let script = step.args.last().cloned().unwrap_or_default();
         for command in script.split([';', '\n']) {
