@@ -58,7 +58,7 @@ pub struct BuildRequest {
     pub dialect: Dialect,
     /// `--squash`: everything in one layer.
     pub squash: bool,
-    /// Steps that may run at once; the number of processors where it is `None`.
+    /// Steps that may run at once; where it is `None` as many as there are processors, and at least four.
     pub parallelism: Option<usize>,
     /// Set from another thread to stop the build.
     pub cancel: Cancel,

@@ -10,6 +10,9 @@ mod planning;
 mod sources;
 mod worker;
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use oci::{Digest, Platform, Reference};
 use store::{Lease, Store};
 
@@ -103,7 +106,7 @@ impl<'a> Builder<'a> {
             None,
         );
         line.finished();
-        let resolver = Announcing { images: self.ports.images, lines };
+        let resolver = Announcing { images: self.ports.images, lines, loaded: Mutex::default() };
         let options = |platform| lower_options(request, platform);
         assemble::platforms(request)
             .into_iter()
@@ -148,10 +151,11 @@ pub fn lower_options(request: &BuildRequest, platform: Platform) -> LowerOptions
     }
 }
 
-/// Says which metadata it loads.
+/// Says which metadata it loads, and loads each once.
 struct Announcing<'a> {
     images: &'a dyn ImageSource,
     lines: &'a Lines<'a>,
+    loaded: Mutex<BTreeMap<String, BaseImage>>,
 }
 
 impl ImageResolver for Announcing<'_> {
@@ -160,10 +164,18 @@ impl ImageResolver for Announcing<'_> {
         reference: &Reference,
         platform: &Platform,
     ) -> std::result::Result<BaseImage, PortError> {
+        let key = format!("{reference} {platform}");
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = loaded.get(&key) {
+            return Ok(image.clone());
+        }
         let line = self.lines.start(&format!("[internal] load metadata for {reference}"));
         let resolved = self.images.resolve(reference, platform);
         match &resolved {
-            Ok(_) => line.finished(),
+            Ok(image) => {
+                line.finished();
+                loaded.insert(key, image.clone());
+            }
             Err(error) => line.failed(&error.to_string()),
         }
         resolved

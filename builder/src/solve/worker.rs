@@ -21,6 +21,9 @@ use crate::ports::digest_of;
 use crate::request::{BuildRequest, StepCount};
 use crate::tree::hash_folder;
 
+/// Steps at once on a machine with few processors.
+const STEPS_AT_ONCE: usize = 4;
+
 /// A vertex of one of the graphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Node {
@@ -138,7 +141,8 @@ impl<'s> Solver<'s> {
     /// Carries out every vertex of every graph, and writes the layers of the results.
     pub(super) fn solve(&self) -> Result<()> {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = self.request.parallelism.unwrap_or(processors).max(1);
+        // More than processors: steps wait for the network and the disk as often as they compute.
+        let threads = self.request.parallelism.unwrap_or(processors.max(STEPS_AT_ONCE)).max(1);
         let work: usize = self.state().open;
         std::thread::scope(|scope| {
             for _ in 0..threads.min(work.max(1)) {
