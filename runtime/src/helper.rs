@@ -40,6 +40,8 @@ pub(crate) enum Order {
 
 /// `wherry runtime-helper STATE_DIR RUN_DIR`: not for people. Must be called before any thread exists.
 pub fn helper_main(args: &[OsString]) -> ExitCode {
+    // A helper of a detached `exec` may live long: it keeps nothing of what the command had open.
+    sys::close_from(3);
     let [state, run] = args else { return ExitCode::from(125) };
     let dirs = StateDir::existing(PathBuf::from(state), PathBuf::from(run));
     let Ok((stream, streams, order)) = receive_order() else { return ExitCode::from(125) };

@@ -319,7 +319,8 @@ extern "C" fn forward_handler(signal: libc::c_int) {
 
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) {
-    // SAFETY: called only by processes that use none of these descriptors afterwards and then leave by exec or exit.
+    // SAFETY: called only where this program has opened nothing of its own yet, or where the process uses none of these
+    // descriptors afterwards and leaves by exec or exit.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 

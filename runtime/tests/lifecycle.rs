@@ -622,3 +622,40 @@ fn update_changes_limits_and_policy_of_what_runs() {
         "limits outlive a restart"
     );
 }
+
+/// Covers: RUN-5
+#[test]
+fn a_monitor_keeps_nothing_open_that_its_command_had_open() {
+    if !can_run_containers() {
+        return;
+    }
+    let machine = Machine::new();
+    let id = machine.create("box", "echo ready; sleep 1000", |_| {});
+    let kept = machine.path("kept-open");
+    let program = machine.host_program();
+    let [state, run] = machine.state_args();
+    let script = format!(
+        "exec 9>{}; exec {} start {} {} {id}",
+        kept.display(),
+        program.get_program().display(),
+        state.display(),
+        run.display(),
+    );
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell
+        .args(["-c", &script])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null());
+    let mut child = shell.spawn().unwrap();
+    machine.wait_for_log(&id, "ready");
+    let monitors = processes_naming(id.as_str());
+    let monitor = monitors.iter().find(|line| line.contains("monitor")).unwrap();
+    let fds = format!("/proc/{}/fd", monitor.split(' ').next().unwrap());
+    let open: Vec<_> = std::fs::read_dir(fds)
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .collect();
+    assert!(!open.contains(&kept), "{open:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

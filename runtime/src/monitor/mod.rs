@@ -28,6 +28,8 @@ pub(crate) const GREETING: &[u8] = b"wherry monitor 1";
 
 /// `wherry monitor STATE_DIR RUN_DIR ID`: not for people. Must be called before any thread exists.
 pub fn monitor_main(args: &[OsString]) -> ExitCode {
+    // Whatever else the command had open is not the monitor's: it would hold a caller's pipes for as long as it lives.
+    sys::close_from(3);
     let Some((dirs, id)) = parse(args) else {
         return ExitCode::from(125);
     };
