@@ -56,6 +56,7 @@ mod tag;
 mod tags;
 mod top;
 mod trust;
+mod tuf;
 mod unpause;
 mod update;
 mod verify;
@@ -179,6 +180,7 @@ enum Verb {
     Tags(tags::Args),
     Top(top::Args),
     Trust(trust::Args),
+    Tuf(tuf::Args),
     Unpause(unpause::Args),
     Update(update::Args),
     Verify(verify::Args),
@@ -295,6 +297,7 @@ impl Verb {
             Self::Tags(args) => args.run(session),
             Self::Top(args) => args.run(session),
             Self::Trust(args) => args.run(session),
+            Self::Tuf(args) => args.run(session),
             Self::Unpause(args) => args.run(session),
             Self::Update(args) => args.run(session),
             Self::Verify(args) => args.run(session),

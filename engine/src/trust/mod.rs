@@ -6,11 +6,13 @@ pub mod keys;
 pub(crate) mod metadata;
 pub mod sign;
 mod state;
+mod tuf_http;
 pub mod verify;
 
 pub use gate::VerifyReport;
 pub use keys::{PassphraseRequest, PassphraseSource};
 pub use sign::Signed;
+pub use tuf_http::TufClient;
 pub use verify::Where;
 
 /// A repository as one file name.

@@ -1,7 +1,7 @@
 //! What this machine trusted before, and its verdicts, on disk.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -25,35 +25,13 @@ impl State {
 
     /// The metadata trusted under a pin.
     pub(crate) fn trusted(&self, repository: &Repository, pin: &str) -> Result<TrustedState> {
-        let dir = self.pin_dir(repository, pin);
-        let mut state = TrustedState::new();
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(state),
-            Err(e) => return Err(Error::io("list", dir, e)),
-        };
-        for entry in entries {
-            let path = entry.map_err(|e| Error::io("list", &dir, e))?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-            if !name.starts_with('.') {
-                state.insert(name, fs::read(&path).map_err(|e| Error::io("read", &path, e))?);
-            }
-        }
-        Ok(state)
+        read_trusted(&self.pin_dir(repository, pin))
     }
 
     /// Keeps new trusted metadata: each file whole or not at all, in the order given, so that a
     /// crash leaves a state from which the next update succeeds.
     pub(crate) fn keep(&self, repository: &Repository, update: &StateUpdate) -> Result<()> {
-        let dir = self.pin_dir(repository, &update.pin);
-        fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
-        for change in &update.changes {
-            match change {
-                Change::Write { file, bytes } => write(&dir.join(file), bytes)?,
-                Change::Remove { file } => remove(&dir.join(file))?,
-            }
-        }
-        Ok(())
+        keep_changes(&self.pin_dir(repository, &update.pin), &update.changes)
     }
 
     /// The recorded verdict about a name; `None` where there is none or it is not authentic.
@@ -110,6 +88,45 @@ impl State {
     }
 }
 
+/// The trusted metadata in a folder: its `.json` files.
+pub(crate) fn read_trusted(dir: &Path) -> Result<TrustedState> {
+    let mut state = TrustedState::new();
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(state),
+        Err(e) => return Err(Error::io("list", dir, e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("list", dir, e))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if !name.starts_with('.') && name.ends_with(".json") {
+            state.insert(name, read_metadata(&path)?);
+        }
+    }
+    Ok(state)
+}
+
+/// One metadata file; of one that is too large, enough to be refused for it.
+fn read_metadata(path: &Path) -> Result<Vec<u8>> {
+    let fail = |e| Error::io("read", path, e);
+    let file = fs::File::open(path).map_err(fail)?;
+    let mut bytes = Vec::new();
+    file.take(trust::limits::TARGETS_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(bytes)
+}
+
+/// Keeps changes of trusted metadata in a folder, one after the other.
+pub(crate) fn keep_changes(dir: &Path, changes: &[Change]) -> Result<()> {
+    fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+    for change in changes {
+        match change {
+            Change::Write { file, bytes } => write(&dir.join(file), bytes)?,
+            Change::Remove { file } => remove(&dir.join(file))?,
+        }
+    }
+    Ok(())
+}
+
 /// Replaces a file at once and durably.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_mode(path, bytes, 0o644)
@@ -142,7 +159,8 @@ fn write_staged(staged: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)
 }
 
-fn staged(path: &Path) -> PathBuf {
+/// The name of a file that is still being written.
+pub(crate) fn staged(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let thread = std::thread::current().id();
     path.with_file_name(format!(".{name}.{}.{thread:?}", std::process::id()))
