@@ -26,6 +26,7 @@ enum Verb {
     Key(KeyArgs),
     Refresh(RefreshArgs),
     Revoke(RevokeArgs),
+    Rotate(RotateArgs),
     Sign(SignArgs),
     Signer(SignerArgs),
 }
@@ -98,6 +99,24 @@ struct RevokeArgs {
     image: Reference,
 }
 
+/// Give a role of a repository's trust data a new key of yours
+#[derive(Debug, clap::Args)]
+struct RotateArgs {
+    /// The role
+    #[arg(value_name = "ROLE", required = true)]
+    role: TopRole,
+    #[arg(value_name = "REPOSITORY", required = true)]
+    repository: Reference,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum TopRole {
+    Root,
+    Targets,
+    Snapshot,
+    Timestamp,
+}
+
 /// Sign an image
 #[derive(Debug, clap::Args)]
 struct SignArgs {
@@ -153,6 +172,7 @@ impl Args {
             Verb::Key(KeyArgs { verb: KeyVerb::Load(args) }) => args.run(session),
             Verb::Refresh(args) => args.run(session),
             Verb::Revoke(args) => args.run(session),
+            Verb::Rotate(args) => args.run(session),
             Verb::Sign(args) => args.run(session),
             Verb::Signer(SignerArgs { verb: SignerVerb::Add(args) }) => args.run(session),
             Verb::Signer(SignerArgs { verb: SignerVerb::Remove(args) }) => args.run(session),
@@ -267,6 +287,23 @@ impl RevokeArgs {
         }
         session.engine()?.signing().revoke(self.image.repository(), self.image.tag())?;
         session.ui.line(format_args!("Successfully deleted signature for {name}"))
+    }
+}
+
+impl RotateArgs {
+    fn run(self, session: &Session) -> Result<()> {
+        let role = match self.role {
+            TopRole::Root => KeyRole::Root,
+            TopRole::Targets => KeyRole::Targets,
+            TopRole::Snapshot => KeyRole::Snapshot,
+            TopRole::Timestamp => KeyRole::Timestamp,
+        };
+        let key = session.engine()?.signing().rotate(repository(&self.repository)?, role)?;
+        session.ui.line(format_args!(
+            "Successfully rotated {}: the new key is {}",
+            self.repository.familiar_repository(),
+            key.id().as_str()
+        ))
     }
 }
 
