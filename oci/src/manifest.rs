@@ -228,6 +228,10 @@ impl Document for Index {
 
 /// What a tag or a manifest digest can name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made per document and none are kept in lists"
+)]
 pub enum ManifestOrIndex {
     /// A list of manifests.
     Index(Index),
