@@ -1,6 +1,6 @@
 use engine::oci::Reference;
 use engine::trust::Where;
-use engine::trust_types::{Proof, Verdict, Waiver};
+use engine::trust_types::{Proof, Reason, Verdict, Waiver};
 
 use super::Session;
 use crate::error::{Error, Result, of_kind};
@@ -35,8 +35,18 @@ impl Args {
         }
         match report.verdict.is_accepted() {
             true => Ok(()),
-            false => Err(Error::Status(of_kind(engine::ErrorKind::Denied))),
+            false => Err(Error::Status(of_kind(kind(&report.verdict)))),
         }
+    }
+}
+
+/// A refusal for want of evidence that exists and cannot be had now is for another try; any other
+/// is a refusal.
+fn kind(verdict: &Verdict) -> engine::ErrorKind {
+    let mut reasons = verdict.reasons().iter();
+    match reasons.len() > 0 && reasons.all(|reason| matches!(reason, Reason::Unavailable { .. })) {
+        true => engine::ErrorKind::Unavailable,
+        false => engine::ErrorKind::Denied,
     }
 }
 
@@ -88,8 +98,6 @@ fn waiver_words(waiver: Waiver) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use engine::trust_types::Reason;
-
     use super::*;
 
     #[test]
@@ -104,5 +112,20 @@ mod tests {
         let text = text(&reference, "sha256:00", &verdict);
         assert!(text.starts_with("127.0.0.1:5000/web:1: refused\n"), "{text}");
         assert!(text.contains("  not-signed: ") && text.contains("  policy-rejects: "), "{text}");
+    }
+
+    #[test]
+    fn only_a_refusal_that_may_pass_says_so_in_its_status() {
+        let away = || Reason::Unavailable { detail: "no route".into() };
+        let unsigned = || Reason::NotSigned { tag: "1".into() };
+        let table = [
+            (vec![away()], engine::ErrorKind::Unavailable),
+            (vec![away(), unsigned()], engine::ErrorKind::Denied),
+            (vec![unsigned()], engine::ErrorKind::Denied),
+            (vec![], engine::ErrorKind::Denied),
+        ];
+        for (reasons, expected) in table {
+            assert_eq!(kind(&Verdict::Denied { reasons }), expected);
+        }
     }
 }
