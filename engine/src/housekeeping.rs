@@ -54,7 +54,8 @@ impl Engine {
     pub fn check_store(&self, repair: Repair) -> Result<Report> {
         let refetch = |wanted: &Descriptor, names: &[Name]| refetch(self, wanted, names);
         let refetch: &Refetch<'_> = &refetch;
-        Ok(self.store().check((repair == Repair::Yes).then_some(refetch))?)
+        let kept = build_cache_roots(self)?;
+        Ok(self.store().check_keeping(&kept, (repair == Repair::Yes).then_some(refetch))?)
     }
 
     /// How much the store holds.

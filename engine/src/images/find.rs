@@ -10,6 +10,7 @@ const ID_PREFIX_MIN: usize = 1;
 
 /// What a text turned out to mean.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is made per command")]
 pub enum Found {
     /// A name of the store: the entry is the name's.
     ByName(Named),

@@ -301,10 +301,10 @@ impl Tee<'_> {
     /// After a failed unpack: bytes that came are kept for the next attempt only where the
     /// transfer failed. Where they could not be unpacked, they are wrong.
     fn given_up(mut self, error: Error) -> Error {
-        if !matches!(error, Error::Transfer(_)) {
-            if let Err(further) = self.ingest.restart() {
-                tracing::warn!(error = %further, "cannot discard what came");
-            }
+        if !matches!(error, Error::Transfer(_))
+            && let Err(further) = self.ingest.restart()
+        {
+            tracing::warn!(error = %further, "cannot discard what came");
         }
         error
     }

@@ -22,7 +22,8 @@ impl Images<'_> {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>> {
         let client = self.engine.network().client()?.repository(reference.repository());
-        let filter = artifact_type.map_or_else(ReferrersFilter::default, ReferrersFilter::artifact_type);
+        let filter =
+            artifact_type.map_or_else(ReferrersFilter::default, ReferrersFilter::artifact_type);
         Ok(self.engine.network().block_on(client.referrers(subject, &filter))??.descriptors)
     }
 }
