@@ -161,9 +161,16 @@ impl Attachment<'_> {
         while let Some(frame) =
             Frame::decode(&mut self.incoming).map_err(Error::system("hear from the monitor"))?
         {
+            let taken = match &frame {
+                Frame::Stdout(bytes) => write_all(self.options.streams.stdout(), bytes),
+                Frame::Stderr(bytes) => write_all(self.options.streams.stderr(), bytes),
+                _ => Taken::Yes,
+            };
+            // As a command that is ended by SIGPIPE: the container goes on without it.
+            if taken == Taken::Never {
+                return Ok(Some(AttachEnd::Detached));
+            }
             match frame {
-                Frame::Stdout(bytes) => write_all(self.options.streams.stdout(), &bytes),
-                Frame::Stderr(bytes) => write_all(self.options.streams.stderr(), &bytes),
                 Frame::Exited(code) => return Ok(Some(AttachEnd::Exited(code))),
                 Frame::Failed { exit_code, message } => {
                     return Err(Error::Start { exit_code, message });
@@ -233,8 +240,16 @@ impl Attachment<'_> {
     }
 }
 
+/// Whether somebody still reads what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Yes,
+    /// The reader is gone.
+    Never,
+}
+
 /// A reader that has gone away does not end the container.
-pub(crate) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
+pub(crate) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Taken {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(count) => bytes = &bytes[count..],
@@ -243,9 +258,11 @@ pub(crate) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
                 let _ =
                     poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None::<&Timespec>);
             }
-            Err(_) => return,
+            Err(rustix::io::Errno::PIPE) => return Taken::Never,
+            Err(_) => return Taken::Yes,
         }
     }
+    Taken::Yes
 }
 
 /// The command's terminal without line editing and signals, put back when dropped.

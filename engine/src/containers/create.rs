@@ -98,6 +98,13 @@ fn volume_mounts(
             });
         }
     }
+    // Without its own /proc a container neither sees its processes nor keeps the masks over the host's.
+    if let Some(flag) = flags.iter().find(|flag| flag.target.starts_with("/proc")) {
+        return Err(Error::Invalid(format!(
+            "create: a volume cannot be mounted on {}: /proc is the container's own",
+            flag.target.display()
+        )));
+    }
     engine.volumes().mounts(&flags, image)
 }
 
