@@ -189,6 +189,32 @@ fn load_import_and_tag_meet_the_same_gate() {
     server.stop().expect("stop");
 }
 
+#[test]
+fn a_pulled_image_does_not_become_ones_own_by_another_name() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let server = registry(dir.path());
+    let name = format!("{}/app", server.local_addr());
+    let reference: Reference = format!("{name}:1").parse().expect("valid");
+    let here = Machine::new();
+    let publisher = here.engine();
+    publish(&publisher, &reference, "one");
+    publisher.signing().sign(&reference).expect("sign");
+
+    let there = Machine::new();
+    there.require_signatures(&name, &publisher.trust_keys().root_path(reference.repository()));
+    let policy = there.config().config_dir.join("policy.toml");
+    let text = std::fs::read_to_string(&policy).expect("read");
+    std::fs::write(&policy, text.replace("built-here = \"reject\"\n", "")).expect("write");
+    let engine = there.engine();
+    pull(&engine, &reference).expect("pull");
+    for other in [format!("{name}:2"), "foo:1".to_owned()] {
+        let other: Reference = other.parse().expect("valid");
+        let tag = engine.images().tag(&reference.to_string(), &other);
+        assert!(matches!(tag, Err(Error::Denied { .. })), "{other}: {tag:?}");
+    }
+    server.stop().expect("stop");
+}
+
 /// Covers: TRU-62
 #[test]
 fn a_policy_with_a_mistake_denies_and_says_where() {

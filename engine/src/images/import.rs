@@ -9,6 +9,7 @@ use oci::{
 use store::{DiffOptions, LayerBlob, Name};
 use trust::Origin;
 
+use super::find::Found;
 use super::{admit, find};
 use crate::Engine;
 use crate::error::{Error, Result};
@@ -99,7 +100,17 @@ pub(crate) fn tag(engine: &Engine, source: &str, name: &Reference) -> Result<()>
     let Some(target) = found.target() else {
         return Err(Error::NoSuchImage { name: source.to_owned() });
     };
-    name_it(engine, "tag", Some(name), target, Origin::BuiltHere)
+    let names = match &found {
+        Found::ByName(named) => std::slice::from_ref(named),
+        Found::ById(entries) => entries.as_slice(),
+    };
+    let mut origin = Origin::Elsewhere;
+    for source in names.iter().filter_map(|named| named.name.as_ref().and_then(Name::reference)) {
+        if engine.gate().origin_of(&source, target)? == Origin::BuiltHere {
+            origin = Origin::BuiltHere;
+        }
+    }
+    name_it(engine, "tag", Some(name), target, origin)
 }
 
 fn invalid(error: oci::RawError) -> Error {
