@@ -17,7 +17,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("serve") => serve(&arguments[2]),
-        // What a test runner asks when it lists tests.
+        // What a test runner asks when it lists tests: all of them, then those to be left out, which are none.
+        // A test that is named in both lists is never run.
+        Some("--list") if arguments.iter().any(|argument| argument == "--ignored") => {}
         Some("--list") => println!("kill_9_in_mid_upload_leaves_nothing_readable: test"),
         _ => {
             kill_9_in_mid_upload_leaves_nothing_readable();

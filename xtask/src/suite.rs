@@ -21,7 +21,7 @@ pub struct Tally {
 
 /// Installs, builds, tests and reports; `args` go to the test runner.
 pub fn main(root: &Path, args: &[String]) -> Result<()> {
-    apt::ensure(root, apt::PACKAGES)?;
+    apt::ensure(root, &[apt::NEEDED, apt::TESTS])?;
     let build = ["build", "--package", "cli", "--bin", "wherry"];
     shell::run(&mut shell::command(root, "cargo", &build))?;
     for base in images::Base::ALL {
@@ -96,8 +96,8 @@ fn stream(command: &mut Command, log: &Path) -> Result<Tally> {
 
 /// The numbers of a summary line of either runner; any other line counts nothing.
 fn read_summary(line: &str) -> Tally {
-    let line = line.trim_start();
-    if !line.starts_with("test result:") && !line.starts_with("Summary [") {
+    // cargo-nextest repeats the output of a failed test, indented: its own summary counts, not that.
+    if !line.starts_with("test result:") && !line.trim_start().starts_with("Summary [") {
         return Tally::default();
     }
     let words: Vec<&str> = line.split_whitespace().collect();
