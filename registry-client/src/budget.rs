@@ -61,6 +61,9 @@ pub trait BudgetLedger: Send + Sync {
     /// The registry asked to be left alone this long from now.
     fn note_pause(&self, key: &BudgetKey, wait: Duration);
 
+    /// What another process was told last of the quota, as far as it still holds.
+    fn quota(&self, key: &BudgetKey) -> Option<Quota>;
+
     /// The registry told its quota.
     fn note_quota(&self, key: &BudgetKey, quota: &Quota);
 }
@@ -75,6 +78,10 @@ impl BudgetLedger for NoLedger {
     }
 
     fn note_pause(&self, _: &BudgetKey, _: Duration) {}
+
+    fn quota(&self, _: &BudgetKey) -> Option<Quota> {
+        None
+    }
 
     fn note_quota(&self, _: &BudgetKey, _: &Quota) {}
 }
@@ -125,7 +132,7 @@ impl Budgets {
     ) -> Result<Permit, Problem> {
         let budget = self.host(key);
         if priority == Priority::Background {
-            self.check_floor(&budget)?;
+            self.check_floor(key, &budget)?;
         }
         let lane = match lane {
             Lane::Blob => &budget.blobs,
@@ -148,8 +155,9 @@ impl Budgets {
         }
     }
 
-    fn check_floor(&self, budget: &HostBudget) -> Result<(), Problem> {
-        match *lock(&budget.quota) {
+    fn check_floor(&self, key: &BudgetKey, budget: &HostBudget) -> Result<(), Problem> {
+        let own = *lock(&budget.quota);
+        match own.or_else(|| self.ledger.quota(key)) {
             Some(quota) if quota.remaining <= self.config.quota_floor => {
                 Err(Problem::QuotaFloor { remaining: quota.remaining, window: quota.window })
             }

@@ -54,9 +54,10 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
-    /// The settings of a registry by its name.
+    /// The settings of a registry by its name: its own, else those of the longest `*.domain` that it
+    /// is under, else those of all others.
     pub fn host(&self, name: &str) -> &HostConfig {
-        self.hosts.get(name).unwrap_or(&self.default_host)
+        settings_of(&self.hosts, name).unwrap_or(&self.default_host)
     }
 }
 
@@ -69,6 +70,24 @@ impl fmt::Debug for ClientConfig {
             .field("budget", &self.budget)
             .finish_non_exhaustive()
     }
+}
+
+/// The settings of a registry by its name or by a `*.domain` that it is under.
+pub(crate) fn settings_of<'a>(
+    hosts: &'a BTreeMap<String, HostConfig>,
+    name: &str,
+) -> Option<&'a HostConfig> {
+    if let Some(own) = hosts.get(name) {
+        return Some(own);
+    }
+    let mut domain = name;
+    while let Some((_, parent)) = domain.split_once('.') {
+        if let Some(found) = hosts.get(&format!("*.{parent}")) {
+            return Some(found);
+        }
+        domain = parent;
+    }
+    None
 }
 
 /// Settings of one registry.
@@ -84,6 +103,10 @@ pub struct HostConfig {
     pub proxy: Option<ProxyConfig>,
     /// Mirrors, tried in this order before the registry itself. Reads only.
     pub mirrors: Vec<Mirror>,
+    /// Where the registry really is, as `host` or `host/path`; at its own name where nothing is said.
+    pub location: Option<String>,
+    /// Why this registry must not be asked at all.
+    pub refused: Option<String>,
     /// Time to a connection.
     pub connect_timeout: Duration,
     /// Time without a single byte (bounds a slow-loris server).
@@ -98,6 +121,8 @@ impl Default for HostConfig {
             tls: TlsConfig::default(),
             proxy: None,
             mirrors: Vec::new(),
+            location: None,
+            refused: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
         }

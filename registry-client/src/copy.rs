@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use oci::{Descriptor, Platform, Sink, Source, TransferError, TransferErrorKind};
 
-pub(crate) use closure::attached_tags;
 pub use closure::{
-    Attached, ClosureReport, ClosureSink, ClosureSource, closure, copy_with_closure,
+    Attached, ClosureReport, ClosureSink, ClosureSource, attached_tags, attached_to_image, closure,
+    copy_with_closure, is_attachment_tag,
 };
 pub use graph::{Graph, Node, select_platform};
 pub use plan::{Action, CopyPlan, Foreign, Step};

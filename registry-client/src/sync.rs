@@ -12,7 +12,7 @@ mod tags;
 mod tests;
 mod version;
 
-pub use file::{SyncFile, SyncFileError, SyncJob, WithReferrers};
+pub use file::{SyncFile, SyncFileError, SyncJob, TagChoice, WithReferrers};
 pub use plan::{Observed, Requests, SyncAct, SyncAction, SyncPlan, Vanished, plan};
 pub use run::{SyncFailure, SyncOptions, SyncReport, carry_out, observe};
 pub use skopeo::{Naming, SkopeoImage, SkopeoRegistry, parse_skopeo};

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, LOCATION, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode};
 use oci::Digest;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::access::{Action, Gate, Identity};
 use crate::body::{BufferPool, Incoming, Watched};
@@ -65,7 +65,7 @@ pub(crate) struct App {
     metrics_page: Switch,
     read_only: AtomicBool,
     log: AccessLog,
-    write_locks: [AsyncMutex<()>; WRITE_LOCKS],
+    write_locks: [Arc<AsyncMutex<()>>; WRITE_LOCKS],
 }
 
 impl App {
@@ -92,7 +92,7 @@ impl App {
             metrics_page: config.metrics,
             read_only: AtomicBool::new(config.mode == Mode::ReadOnly),
             log,
-            write_locks: std::array::from_fn(|_| AsyncMutex::default()),
+            write_locks: std::array::from_fn(|_| Arc::default()),
             repositories,
             content,
         })
@@ -103,20 +103,21 @@ impl App {
         self.read_only.store(mode == Mode::ReadOnly, Ordering::Relaxed);
     }
 
-    /// The right to change manifests and tags of a repository: readers never wait for it.
-    pub(crate) async fn writing(&self, name: &RepositoryName) -> MutexGuard<'_, ()> {
-        self.write_lock(name).lock().await
+    /// The right to change manifests and tags of a repository: readers never wait for it. It goes
+    /// to the thread that writes, because that goes on when its client has gone away.
+    pub(crate) async fn writing(&self, name: &RepositoryName) -> OwnedMutexGuard<()> {
+        self.write_lock(name).lock_owned().await
     }
 
     /// The same for a thread that may block.
-    pub(crate) fn writing_blocking(&self, name: &RepositoryName) -> MutexGuard<'_, ()> {
-        self.write_lock(name).blocking_lock()
+    pub(crate) fn writing_blocking(&self, name: &RepositoryName) -> OwnedMutexGuard<()> {
+        self.write_lock(name).blocking_lock_owned()
     }
 
-    fn write_lock(&self, name: &RepositoryName) -> &AsyncMutex<()> {
+    fn write_lock(&self, name: &RepositoryName) -> Arc<AsyncMutex<()>> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        &self.write_locks[hasher.finish() as usize % WRITE_LOCKS]
+        self.write_locks[hasher.finish() as usize % WRITE_LOCKS].clone()
     }
 }
 

@@ -9,6 +9,15 @@ use serde::Deserialize;
 
 use crate::fault::{Code, Fault};
 
+/// What may be pushed: images, indexes and artifacts of OCI and Docker.
+const KNOWN_TYPES: &[&str] = &[
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.artifact.manifest.v1+json",
+];
+
 /// A pushed manifest: the exact bytes, their digest and type, and what they refer to.
 #[derive(Clone, Debug)]
 pub(crate) struct Submission {
@@ -60,6 +69,21 @@ impl Submission {
         let media_type = shape.agreed_media_type(declared).map_err(invalid)?;
         shape.check(&media_type).map_err(invalid)?;
         Ok(Self { bytes, digest, media_type, shape })
+    }
+
+    /// Refuses what is pushed under a type that is not one of manifests: it would be served under it,
+    /// and a registry that serves `text/html` of anybody's choice is a web host. (What is linked already
+    /// stays readable.)
+    pub(crate) fn require_known_type(&self) -> Result<(), Fault> {
+        if KNOWN_TYPES.contains(&self.media_type()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{:?} is not a type of manifest that is kept here: {}",
+            self.media_type(),
+            KNOWN_TYPES.join(", ")
+        );
+        Err(Fault::new(Code::ManifestInvalid, message))
     }
 
     /// The exact bytes.

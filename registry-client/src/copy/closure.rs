@@ -8,7 +8,7 @@ use oci::{Descriptor, Digest, Sink, Source, TransferError, TransferErrorKind};
 use super::{CopyOptions, CopyReport, Graph, copy};
 use crate::error::{Act, Problem, RegistryError};
 use crate::limits::REFERRERS_MAX;
-use crate::repository::{ReferrersFilter, Repository, Selector};
+use crate::repository::{Repository, Selector};
 
 /// What cosign and its like put behind `sha256-<hex>` in a tag of their own.
 const ATTACHED_SUFFIXES: &[&str] = &[".sig", ".att", ".sbom", ".cosign.bundle"];
@@ -89,7 +89,7 @@ async fn attached_to(
         subject: subject.clone(),
         tag,
     };
-    let referrers = repository.referrers(subject, &ReferrersFilter::default()).await?;
+    let referrers = repository.referrers_given_tags(subject, tags).await?;
     let mut all = referrers.descriptors.iter().map(|one| attached(one, None)).collect::<Vec<_>>();
     for tag in attached_tags(subject).filter(|tag| tags.contains(tag)) {
         let descriptor = repository.resolve(&Selector::Tag(tag.clone())).await?;
@@ -98,9 +98,29 @@ async fn attached_to(
     Ok(all)
 }
 
-pub(crate) fn attached_tags(subject: &Digest) -> impl Iterator<Item = String> + '_ {
+/// The tags by which older tools attach something to a manifest.
+pub fn attached_tags(subject: &Digest) -> impl Iterator<Item = String> + '_ {
     let base = format!("{}-{}", subject.algorithm(), subject.hex());
     ATTACHED_SUFFIXES.iter().map(move |suffix| format!("{base}{suffix}"))
+}
+
+/// Whether a tag names no image of its own but what is attached to one: the tags of older tools, and
+/// the one that stands for the list of referrers (distribution-spec, "Referrers tag schema").
+pub fn is_attachment_tag(tag: &str) -> bool {
+    let Some((algorithm, rest)) = tag.split_once('-') else { return false };
+    let hex_end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+    let (hex, suffix) = rest.split_at(hex_end);
+    let subject = format!("{algorithm}:{hex}").parse::<Digest>();
+    subject.is_ok() && (suffix.is_empty() || ATTACHED_SUFFIXES.contains(&suffix))
+}
+
+/// All that is attached to an image or to its platforms' manifests.
+pub fn attached_to_image(
+    source: &dyn ClosureSource,
+    root: &Descriptor,
+    options: &CopyOptions,
+) -> Result<Vec<Attached>, TransferError> {
+    source.closure(&manifests_of(source, root, options)?)
 }
 
 /// Copies an image and all that is attached to it or to its platforms' manifests, or fails with
@@ -111,8 +131,7 @@ pub fn copy_with_closure(
     root: &Descriptor,
     options: &CopyOptions,
 ) -> Result<ClosureReport, TransferError> {
-    let manifests = manifests_of(source, root, options)?;
-    let attached = source.closure(&manifests)?;
+    let attached = attached_to_image(source, root, options)?;
     let mut missing = Vec::new();
     let image = copy(source, target, root, options)?;
     for one in &attached {

@@ -1,6 +1,7 @@
 //! What is remembered of hosts while a client lives, and the way to each.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,19 @@ impl Endpoint {
 pub(crate) struct HostState {
     pub(crate) auth: AsyncMutex<HostAuth>,
     rests_until: Mutex<Duration>,
+    lacks_referrers: AtomicBool,
+}
+
+impl HostState {
+    /// Whether the host is known to have no list of referrers for any manifest.
+    pub(crate) fn lacks_referrers(&self) -> bool {
+        self.lacks_referrers.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that it has none, so that a sync of a thousand tags asks once.
+    pub(crate) fn note_lack_of_referrers(&self) {
+        self.lacks_referrers.store(true, Ordering::Relaxed);
+    }
 }
 
 /// All servers of one client.
@@ -87,13 +101,19 @@ impl Exchange {
 
     async fn find_upstream(&self, registry: &str) -> Result<Endpoint, Problem> {
         let config = self.config.host(registry);
-        let host = api_host(registry);
+        if let Some(reason) = &config.refused {
+            return Err(Problem::BadRequest { reason: reason.clone() });
+        }
+        let location = config.location.as_deref().unwrap_or_else(|| api_host(registry));
+        let (host, path) = location.split_once('/').unwrap_or((location, ""));
+        // Who moved it vouches for the place, but credentials stay with the host they were given for.
+        let registry = if config.location.is_some() { host } else { registry };
         let own_ca = !config.tls.extra_roots_pem.is_empty();
         let ways = candidates(host, config.scheme, config.insecure, own_ca);
         let mut first_problem = None;
         let only = ways.len() == 1;
         for way in ways {
-            let endpoint = endpoint(registry, host, &way)?;
+            let endpoint = endpoint(registry, host, path, &way)?;
             if only {
                 return Ok(endpoint);
             }
@@ -132,6 +152,9 @@ impl Exchange {
     pub(crate) fn mirrors(&self, registry: &str, need: Need) -> Vec<Endpoint> {
         let now = self.config.clock.now();
         let config = self.config.host(registry);
+        if config.refused.is_some() {
+            return Vec::new();
+        }
         let may = |mirror: &&Mirror| {
             need == Need::Content || mirror.capabilities == MirrorCapabilities::PullAndResolve
         };
@@ -155,8 +178,12 @@ impl Exchange {
     }
 }
 
-fn endpoint(registry: &str, host: &str, way: &Candidate) -> Result<Endpoint, Problem> {
-    let text = format!("{}://{host}/", way.scheme);
+fn endpoint(registry: &str, host: &str, path: &str, way: &Candidate) -> Result<Endpoint, Problem> {
+    // Repositories that were moved below a path keep the API at the root of their host.
+    let (text, api_root) = match path {
+        "" => (format!("{}://{host}/", way.scheme), ApiRoot::UnderV2),
+        path => (format!("{}://{host}/v2/{path}/", way.scheme), ApiRoot::AtUrl),
+    };
     let base = text.parse::<Url>().map_err(|error| Problem::BadRequest {
         reason: format!("{host} is not a host: {error}"),
     })?;
@@ -164,7 +191,7 @@ fn endpoint(registry: &str, host: &str, way: &Candidate) -> Result<Endpoint, Pro
         registry: registry.to_owned(),
         base,
         verification: way.verification,
-        api_root: ApiRoot::UnderV2,
+        api_root,
         namespace: None,
         deadline: None,
         key: host.to_owned(),

@@ -1,11 +1,14 @@
 //! Referrers: what says something about a manifest (distribution-spec end-12a, end-12b).
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use oci::{Descriptor, Digest, Index, MediaType, Raw};
 
 use super::Repository;
+use super::fallback::fallback_tag;
 use super::lists::next_page;
-use crate::error::{Act, Problem, RegistryError};
+use crate::error::{Act, ErrorAnswer, Problem, RegistryError};
 use crate::exchange::Reading;
 use crate::limits::{MANIFEST_BYTES_MAX, PAGES_MAX, REFERRERS_MAX};
 
@@ -64,6 +67,27 @@ impl Repository {
         Ok(found)
     }
 
+    /// What refers to a manifest, where the repository's tags are known: a registry without the list
+    /// is asked for the fallback tag only where there is one.
+    pub async fn referrers_given_tags(
+        &self,
+        subject: &Digest,
+        tags: &BTreeSet<String>,
+    ) -> Result<Referrers, RegistryError> {
+        let known = self.listed_referrers(subject, &ReferrersFilter::default()).await;
+        let wrap = |problem| self.error(Act::ListReferrers, format_args!("@{subject}"), problem);
+        if let Some(descriptors) = known.map_err(wrap)? {
+            return Ok(Referrers { descriptors, source: ReferrersSource::Api });
+        }
+        let source = ReferrersSource::FallbackTag;
+        if !tags.contains(&fallback_tag(subject)) {
+            return Ok(Referrers { descriptors: Vec::new(), source });
+        }
+        let index = self.fallback_index(subject).await.map_err(wrap)?;
+        let descriptors = index.map(|(index, _)| index.manifests().to_vec()).unwrap_or_default();
+        Ok(Referrers { descriptors, source })
+    }
+
     async fn all_referrers(
         &self,
         subject: &Digest,
@@ -84,6 +108,10 @@ impl Repository {
         filter: &ReferrersFilter,
     ) -> Result<Option<Vec<Descriptor>>, Problem> {
         let endpoint = self.upstream().await?;
+        let host = self.exchange.hosts.state(&endpoint.key);
+        if host.lacks_referrers() {
+            return Ok(None);
+        }
         let mut descriptors = Vec::new();
         let mut next = None;
         for _ in 0..PAGES_MAX {
@@ -101,7 +129,12 @@ impl Repository {
             };
             let answer = match self.exchange.call(&endpoint, &call).await {
                 Ok(answer) => answer,
-                Err(problem) if descriptors.is_empty() && has_no_list(&problem) => return Ok(None),
+                Err(problem) if descriptors.is_empty() && has_no_list(&problem) => {
+                    if knows_no_such_path(&problem) {
+                        host.note_lack_of_referrers();
+                    }
+                    return Ok(None);
+                }
                 Err(problem) => return Err(problem),
             };
             // Front ends that answer every path with a page of theirs keep no list either.
@@ -123,4 +156,17 @@ impl Repository {
 /// A registry with the list answers 200 also where it is empty, so 404 means that there is none.
 fn has_no_list(problem: &Problem) -> bool {
     matches!(problem.status().map(|status| status.as_u16()), Some(400 | 404 | 405 | 501))
+}
+
+/// Whether the answer is about the path and not about the repository: a registry's own 404 names an
+/// error code, that of a server without such a path does not. Then no other subject need be asked for.
+fn knows_no_such_path(problem: &Problem) -> bool {
+    let silent = |answer: &ErrorAnswer| answer.details.is_empty();
+    match problem {
+        Problem::Status { answer } => {
+            let status = answer.status.as_u16();
+            matches!(status, 405 | 501) || status == 404 && silent(answer)
+        }
+        _ => false,
+    }
 }

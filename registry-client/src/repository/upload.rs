@@ -142,8 +142,10 @@ impl Repository {
         mount_from: &[oci::Repository],
     ) -> Result<PushedBlob, Problem> {
         let endpoint = self.upstream().await?;
-        let mut session = None;
-        for from in mount_from.iter().filter(|from| self.can_mount_from(from)) {
+        // What an earlier process has sent already is worth more than a question.
+        let mut session = self.recall(&endpoint, descriptor).await;
+        let recalled = session.is_some();
+        for from in mount_from.iter().filter(|from| !recalled && self.can_mount_from(from)) {
             if let Some(unused) = session.take() {
                 self.cancel(&endpoint, &unused).await;
             }
@@ -218,9 +220,6 @@ impl Repository {
         endpoint: &Endpoint,
         descriptor: &Descriptor,
     ) -> Result<Option<Session>, Problem> {
-        if let Some(session) = self.recall(endpoint, descriptor).await {
-            return Ok(Some(session));
-        }
         if self.upload.anonymous_mount == AnonymousMount::Try {
             let call = self
                 .begin_call(descriptor)

@@ -94,7 +94,7 @@ struct JobDocument {
     source: String,
     target: String,
     #[serde(default)]
-    tags: TagsDocument,
+    tags: TagChoice,
     #[serde(default)]
     platforms: Vec<String>,
     #[serde(default = "yes")]
@@ -107,17 +107,23 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Default, Deserialize)]
+/// Which tags, as a file or a command line says it.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TagsDocument {
+pub struct TagChoice {
+    /// These, whatever else is said.
     #[serde(default)]
-    names: Vec<String>,
+    pub names: Vec<String>,
+    /// Those that match one of these patterns whole.
     #[serde(default)]
-    allow: Vec<String>,
+    pub allow: Vec<String>,
+    /// Not those that match one of these patterns whole.
     #[serde(default)]
-    deny: Vec<String>,
-    semver: Option<String>,
-    latest: Option<usize>,
+    pub deny: Vec<String>,
+    /// Only versions in this range.
+    pub semver: Option<String>,
+    /// Only so many of the latest versions.
+    pub latest: Option<usize>,
 }
 
 impl SyncFile {
@@ -153,7 +159,9 @@ pub(super) fn repository(name: &str) -> Result<Repository, SyncFileError> {
 }
 
 fn job(document: JobDocument) -> Result<SyncJob, SyncFileError> {
-    let tags = rules(&document.tags)
+    let tags = document
+        .tags
+        .rules()
         .map_err(|error| SyncFileError::Tags { repository: document.source.clone(), error })?;
     let platforms = document.platforms.iter().map(|text| {
         text.parse::<Platform>().map_err(|error| SyncFileError::Platform {
@@ -171,25 +179,27 @@ fn job(document: JobDocument) -> Result<SyncJob, SyncFileError> {
     })
 }
 
-fn rules(document: &TagsDocument) -> Result<TagRules, TagRuleError> {
-    let names = document.names.iter().cloned();
-    let chooses =
-        !document.allow.is_empty() || document.semver.is_some() || document.latest.is_some();
-    let mut rules = match (document.names.is_empty(), chooses) {
-        (false, false) => TagRules::named(names),
-        _ => TagRules::all().and_named(names),
-    };
-    for pattern in &document.allow {
-        rules = rules.allow(TagPattern::whole(pattern)?);
+impl TagChoice {
+    /// The rules that it means: names alone mean exactly those tags.
+    pub fn rules(&self) -> Result<TagRules, TagRuleError> {
+        let names = self.names.iter().cloned();
+        let chooses = !self.allow.is_empty() || self.semver.is_some() || self.latest.is_some();
+        let mut rules = match (self.names.is_empty(), chooses) {
+            (false, false) => TagRules::named(names),
+            _ => TagRules::all().and_named(names),
+        };
+        for pattern in &self.allow {
+            rules = rules.allow(TagPattern::whole(pattern)?);
+        }
+        for pattern in &self.deny {
+            rules = rules.deny(TagPattern::whole(pattern)?);
+        }
+        if let Some(range) = &self.semver {
+            rules = rules.versions(range.parse::<VersionRange>()?);
+        }
+        if let Some(count) = self.latest {
+            rules = rules.latest(count);
+        }
+        Ok(rules)
     }
-    for pattern in &document.deny {
-        rules = rules.deny(TagPattern::whole(pattern)?);
-    }
-    if let Some(range) = &document.semver {
-        rules = rules.versions(range.parse::<VersionRange>()?);
-    }
-    if let Some(count) = document.latest {
-        rules = rules.latest(count);
-    }
-    Ok(rules)
 }

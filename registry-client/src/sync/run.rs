@@ -83,6 +83,10 @@ pub async fn observe(
     options: &SyncOptions,
 ) -> Result<Observed, RegistryError> {
     let mut requests = Requests::default();
+    let rules = &match options.referrers {
+        WithReferrers::Yes => rules.clone().images_only(),
+        WithReferrers::No => rules.clone(),
+    };
     let (wanted, known) = wanted_tags(source, rules, &mut requests).await?;
     let there = match target.tags().await {
         Ok(tags) => tags.into_iter().collect::<BTreeSet<_>>(),
@@ -102,7 +106,8 @@ pub async fn observe(
     let mut observed =
         Observed { source: at_source, target: at_target, vanished, ..Observed::default() };
     if options.referrers == WithReferrers::Yes {
-        let (found, looks) = unattached(source, target, &observed, &known, &there).await?;
+        let (found, looks) =
+            unattached(source, target, &observed, &known, &Known::All(there)).await?;
         observed.unattached = found;
         requests.looks += looks;
     }
@@ -110,18 +115,26 @@ pub async fn observe(
     Ok(observed)
 }
 
+/// What is known of a repository's tags.
+enum Known {
+    /// All of them.
+    All(BTreeSet<String>),
+    /// The list was not read.
+    Nothing,
+}
+
 /// The wanted tags, and all tags of the source where its list was read.
 async fn wanted_tags(
     source: &Repository,
     rules: &TagRules,
     requests: &mut Requests,
-) -> Result<(Vec<String>, BTreeSet<String>), RegistryError> {
+) -> Result<(Vec<String>, Known), RegistryError> {
     if let Some(named) = rules.only_named() {
-        return Ok((named.iter().cloned().collect(), BTreeSet::new()));
+        return Ok((named.iter().cloned().collect(), Known::Nothing));
     }
     requests.looks += 1;
     let known = source.tags().await?.into_iter().collect::<BTreeSet<_>>();
-    Ok((rules.select(known.iter().map(String::as_str)), known))
+    Ok((rules.select(known.iter().map(String::as_str)), Known::All(known)))
 }
 
 /// Replaces indexes by their manifest for a platform. Returns how many were read.
@@ -142,50 +155,67 @@ async fn narrow(
     Ok(indexes.len() as u64)
 }
 
-/// The tags that are equal on both sides and to which the source has more attached.
+/// The tags that are equal on both sides and to which the source has more attached, and how many
+/// looks it took. Tags of one image are one look.
 async fn unattached(
     source: &Repository,
     target: &Repository,
     observed: &Observed,
-    source_tags: &BTreeSet<String>,
-    target_tags: &BTreeSet<String>,
+    source_tags: &Known,
+    target_tags: &Known,
 ) -> Result<(BTreeSet<String>, u64), RegistryError> {
     let equal = observed.source.iter().filter(|(tag, found)| {
         observed.target.get(*tag).is_some_and(|there| there.digest() == found.digest())
     });
-    let equal = equal.map(|(tag, found)| (tag.clone(), found.digest().clone())).collect::<Vec<_>>();
-    let looks = equal.len() as u64;
-    let asked = stream::iter(equal).map(|(tag, digest)| async move {
-        let by_tag = attached_tags(&digest)
-            .any(|attached| source_tags.contains(&attached) && !target_tags.contains(&attached));
+    let mut subjects = BTreeMap::<Digest, Vec<String>>::new();
+    for (tag, found) in equal {
+        subjects.entry(found.digest().clone()).or_default().push(tag.clone());
+    }
+    let looks = subjects.len() as u64;
+    let asked = stream::iter(subjects).map(|(digest, tags)| async move {
+        let here = |tag: &String| matches!(source_tags, Known::All(all) if all.contains(tag));
+        let there = |tag: &String| matches!(target_tags, Known::All(all) if all.contains(tag));
+        let by_tag = attached_tags(&digest).any(|attached| here(&attached) && !there(&attached));
         let more = match by_tag {
             true => Ok(true),
-            false => has_more_referrers(source, target, &digest).await,
+            false => {
+                has_more_referrers((source, source_tags), (target, target_tags), &digest).await
+            }
         };
-        (tag, more)
+        (tags, more)
     });
     let mut found = BTreeSet::new();
-    for (tag, more) in asked.buffer_unordered(LOOKS_AT_ONCE).collect::<Vec<_>>().await {
+    for (tags, more) in asked.buffer_unordered(LOOKS_AT_ONCE).collect::<Vec<_>>().await {
         if more? {
-            found.insert(tag);
+            found.extend(tags);
         }
     }
     Ok((found, looks))
 }
 
 async fn has_more_referrers(
-    source: &Repository,
-    target: &Repository,
+    source: (&Repository, &Known),
+    target: (&Repository, &Known),
     subject: &Digest,
 ) -> Result<bool, RegistryError> {
-    let all = ReferrersFilter::default();
-    let at_source = source.referrers(subject, &all).await?.descriptors;
+    let at_source = referrers(source, subject).await?;
     if at_source.is_empty() {
         return Ok(false);
     }
-    let at_target = target.referrers(subject, &all).await?.descriptors;
+    let at_target = referrers(target, subject).await?;
     let there = at_target.iter().map(Descriptor::digest).collect::<BTreeSet<_>>();
     Ok(at_source.iter().any(|one| !there.contains(one.digest())))
+}
+
+async fn referrers(
+    (repository, tags): (&Repository, &Known),
+    subject: &Digest,
+) -> Result<Vec<Descriptor>, RegistryError> {
+    let found = match tags {
+        Known::All(tags) => repository.referrers_given_tags(subject, tags).await?,
+        Known::Nothing => repository.referrers(subject, &ReferrersFilter::default()).await?,
+    };
+    Ok(found.descriptors)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

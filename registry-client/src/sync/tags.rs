@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use regex::{Regex, RegexBuilder};
 
 use super::version::{TagVersion, VersionRange, VersionRangeError};
+use crate::copy::is_attachment_tag;
 use crate::limits::TAG_REGEX_BYTES_MAX;
 
 /// Rules that choose tags. A tag is wanted where it is named, or where it matches an allowed
@@ -18,6 +19,7 @@ pub struct TagRules {
     versions: Option<VersionRange>,
     latest: Option<usize>,
     only_named: bool,
+    images_only: bool,
 }
 
 /// A pattern for tags.
@@ -107,6 +109,13 @@ impl TagRules {
         self
     }
 
+    /// No tags that stand for what is attached to an image, unless they are named: it goes along
+    /// with its image.
+    pub fn images_only(mut self) -> Self {
+        self.images_only = true;
+        self
+    }
+
     /// The tags wanted by name alone, for which the list of all tags need not be read.
     pub fn only_named(&self) -> Option<&BTreeSet<String>> {
         self.only_named.then_some(&self.named)
@@ -130,7 +139,12 @@ impl TagRules {
             Some(range) => TagVersion::parse(tag).is_some_and(|version| range.contains(&version)),
             None => true,
         };
-        !self.only_named && allowed && in_range && !self.deny.iter().any(|one| one.matches(tag))
+        let is_image = !self.images_only || !is_attachment_tag(tag);
+        !self.only_named
+            && is_image
+            && allowed
+            && in_range
+            && !self.deny.iter().any(|one| one.matches(tag))
     }
 }
 

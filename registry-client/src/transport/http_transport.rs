@@ -11,7 +11,7 @@ use http::header::CONTENT_LENGTH;
 use reqwest::{Certificate, Identity, NoProxy, Proxy, redirect};
 
 use super::{HttpBody, HttpRequest, HttpResponse, IncomingStream, Transport};
-use crate::config::{HostConfig, ProxyConfig, TlsConfig};
+use crate::config::{HostConfig, ProxyConfig, TlsConfig, settings_of};
 use crate::error::{ConnectionFailure, Problem};
 use crate::host::{Verification, authority};
 
@@ -66,7 +66,7 @@ impl HttpTransport {
         if let Some(pool) = pools.get(&key) {
             return Ok(pool.clone());
         }
-        let config = self.hosts.get(&request.settings_of).unwrap_or(&self.default_host);
+        let config = settings_of(&self.hosts, &request.settings_of).unwrap_or(&self.default_host);
         let pool = self.build(config, request).map_err(|problem| ConnectionFailure::Invalid {
             host: authority(&request.url),
             reason: problem.to_string(),

@@ -56,6 +56,10 @@ struct MemoryLedger {
 }
 
 impl BudgetLedger for MemoryLedger {
+    fn quota(&self, _: &BudgetKey) -> Option<Quota> {
+        None
+    }
+
     fn pause(&self, _: &BudgetKey) -> Option<Duration> {
         self.from_others.lock().expect("lock").take()
     }

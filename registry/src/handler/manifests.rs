@@ -137,13 +137,16 @@ pub(super) async fn put(
         return Err(Fault::digest_mismatch(expected, &digest));
     }
     let submission = Submission::parse(bytes, digest, call.header(&CONTENT_TYPE))?;
+    submission.require_known_type()?;
     let submission = Arc::new(submission);
-    let app = call.app.clone();
-    let _writing = app.writing(&name).await;
-    check_condition(call, &name, &reference).await?;
+    let condition = Condition::of(call, &reference);
+    let writing = call.app.writing(&name).await;
     let (writer, owned, kept, named) =
-        (app.clone(), name.clone(), submission.clone(), tags.clone());
+        (call.app.clone(), name.clone(), submission.clone(), tags.clone());
     let stored = tokio::task::spawn_blocking(move || {
+        // Until the tag is written: nobody comes between the look and the change.
+        let _writing = writing;
+        condition.check(&writer.repositories, &owned)?;
         require_references(&writer, &owned, &kept)?;
         store(&writer.repositories, &writer.content, &owned, &kept, &named)
             .map_err(|error| Fault::io("store a manifest", &error))
@@ -209,31 +212,42 @@ async fn read(call: &mut Call) -> Result<Bytes, Fault> {
 
 /// `If-Match` and `If-None-Match` on a tag: two writers cannot overwrite each other unseen
 /// (distribution-spec 1.1, "Referrers Tag Schema", on conditional requests).
-async fn check_condition(
-    call: &Call,
-    name: &RepositoryName,
-    reference: &ManifestReference,
-) -> Result<(), Fault> {
-    let expected = call.header(&IF_MATCH);
-    let forbidden = call.header(&IF_NONE_MATCH);
-    let ManifestReference::Tag(tag) = reference else { return Ok(()) };
-    if expected.is_none() && forbidden.is_none() {
-        return Ok(());
+struct Condition {
+    tag: Option<Tag>,
+    expected: Option<String>,
+    forbidden: Option<String>,
+}
+
+impl Condition {
+    fn of(call: &Call, reference: &ManifestReference) -> Self {
+        let header = |name| call.header(name).map(str::to_owned);
+        let tag = match reference {
+            ManifestReference::Tag(tag) => Some(tag.clone()),
+            ManifestReference::Digest(_) => None,
+        };
+        Self { tag, expected: header(&IF_MATCH), forbidden: header(&IF_NONE_MATCH) }
     }
-    let (repositories, owned, wanted) = (call.app.repositories.clone(), name.clone(), tag.clone());
-    let current = blocking("read a tag", move || repositories.tag(&owned, &wanted)).await?;
-    let etag = current.map(|digest| format!("\"{digest}\""));
-    let matches = |condition: &str| {
-        etag.as_ref().is_some_and(|etag| condition == "*" || condition.contains(etag.as_str()))
-    };
-    if expected.is_some_and(|condition| !matches(condition)) || forbidden.is_some_and(matches) {
+
+    /// Blocks on disk; the caller holds the right to write.
+    fn check(&self, repositories: &Repositories, name: &RepositoryName) -> Result<(), Fault> {
+        let Some(tag) = &self.tag else { return Ok(()) };
+        if self.expected.is_none() && self.forbidden.is_none() {
+            return Ok(());
+        }
+        let current = repositories.tag(name, tag).map_err(|e| Fault::io("read a tag", &e))?;
+        let etag = current.map(|digest| format!("\"{digest}\""));
+        let matches = |condition: &String| {
+            let equal = |etag: &String| condition == "*" || condition.contains(etag.as_str());
+            etag.as_ref().is_some_and(equal)
+        };
+        let is_expected = self.expected.as_ref().is_none_or(matches);
+        if is_expected && !self.forbidden.as_ref().is_some_and(matches) {
+            return Ok(());
+        }
         let message =
             format!("tag {tag} of {name} is not what the condition expects; read it again");
-        return Err(
-            Fault::new(Code::Unsupported, message).with_status(StatusCode::PRECONDITION_FAILED)
-        );
+        Err(Fault::new(Code::Unsupported, message).with_status(StatusCode::PRECONDITION_FAILED))
     }
-    Ok(())
 }
 
 /// code-5: whatever gets a name is complete. The subject is not asked for (it MUST be accepted
@@ -319,10 +333,11 @@ pub(super) async fn delete(
     if call.app.delete == Switch::Off {
         return Err(Fault::disabled("deleting manifests"));
     }
-    let _writing = call.app.writing(&name).await;
+    let writing = call.app.writing(&name).await;
     let (repositories, owned, target) =
         (call.app.repositories.clone(), name.clone(), reference.clone());
     let (removed, exists) = blocking("delete a manifest", move || {
+        let _writing = writing;
         let removed = match &target {
             ManifestReference::Tag(tag) => repositories.remove_tag(&owned, tag)?,
             ManifestReference::Digest(digest) => remove(&repositories, &owned, digest)?,

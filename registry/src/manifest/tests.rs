@@ -124,11 +124,28 @@ fn a_referrer_shows_its_artifact_type_or_its_configs_and_all_annotations() {
 
 /// Covers: DST-41
 #[test]
-fn unknown_manifest_types_are_kept_and_their_blobs_needed() {
-    let text = json!({ "mediaType": "application/vnd.new+json", "blobs": [descriptor("b", "x/y")], "extra": 1 });
-    let read = submit(&text.to_string(), Some("application/vnd.new+json")).expect("kept");
+fn unknown_fields_and_types_of_blobs_are_kept_and_the_blobs_needed() {
+    let artifact = "application/vnd.oci.artifact.manifest.v1+json";
+    let text = json!({ "mediaType": artifact, "blobs": [descriptor("b", "x/y")], "extra": 1 });
+    let read = submit(&text.to_string(), Some(artifact)).expect("kept");
+    read.require_known_type().expect("it is one of OCI's");
     assert_eq!(read.references().count(), 1);
     assert_eq!(read.bytes().as_ref(), text.to_string().as_bytes());
+}
+
+#[test]
+fn a_type_that_is_none_of_manifests_is_refused_and_what_may_be_pushed_is_named() {
+    for media_type in ["text/html", "application/json", "application/vnd.new+json"] {
+        let mut manifest = image();
+        manifest["mediaType"] = json!(null);
+        let silent = submit(&manifest.to_string(), Some(media_type)).expect("readable");
+        manifest["mediaType"] = json!(media_type);
+        let agreed = submit(&manifest.to_string(), Some(media_type)).expect("readable");
+        for read in [silent, agreed] {
+            let fault = read.require_known_type().expect_err(media_type).summary();
+            assert!(fault.contains("MANIFEST_INVALID") && fault.contains(OCI), "{fault}");
+        }
+    }
 }
 
 proptest! {

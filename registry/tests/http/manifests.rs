@@ -211,6 +211,44 @@ async fn a_conditional_push_overwrites_only_what_it_read() {
     assert_eq!(now.header("docker-content-digest"), digest_of(&second).to_string());
 }
 
+/// Covers: DST-20
+#[tokio::test]
+async fn of_many_writers_with_one_condition_one_wins() {
+    let site = Site::start();
+    site.push_image("a", "v1", "0").await;
+    let etag = site.get("/v2/a/manifests/v1").await.header("etag").to_owned();
+    let mut images = Vec::new();
+    for n in 1..=24 {
+        images.push(site.image("a", &n.to_string()).await);
+    }
+    let puts = images.iter().map(async |manifest| {
+        let headers = [("content-type", OCI_MANIFEST), ("if-match", etag.as_str())];
+        site.send("PUT", "/v2/a/manifests/v1", &headers, manifest.to_string()).await.status.as_u16()
+    });
+    let statuses = futures_util::future::join_all(puts).await;
+    let won = statuses.iter().filter(|status| **status == 201).count();
+    let lost = statuses.iter().filter(|status| **status == 412).count();
+    assert_eq!((won, lost), (1, images.len() - 1), "{statuses:?}");
+}
+
+/// Covers: DST-16
+#[tokio::test]
+async fn nothing_is_served_under_a_type_of_the_pusher_s_choice() {
+    let site = Site::start();
+    let mut manifest = site.image("a", "x").await;
+    for media_type in ["text/html", "application/vnd.new+json", "image/svg+xml"] {
+        manifest.as_object_mut().expect("an object").remove("mediaType");
+        let silent = manifest.to_string();
+        manifest["mediaType"] = media_type.into();
+        for text in [silent, manifest.to_string()] {
+            let headers = [("content-type", media_type)];
+            let put = site.send("PUT", "/v2/a/manifests/v1", &headers, text).await;
+            put.refused(400, "MANIFEST_INVALID");
+        }
+    }
+    site.get("/v2/a/manifests/v1").await.is(404);
+}
+
 #[tokio::test]
 async fn a_tag_moves_and_the_old_manifest_stays_readable_by_digest() {
     let site = Site::start();
