@@ -19,7 +19,7 @@ use ui::Ui;
 fn main() -> ExitCode {
     let argv: Vec<OsString> = std::env::args_os().collect();
     // The monitor and the helper fork: they must run before anything has started a thread.
-    if let Some(code) = engine::runtime::dispatch(argv.get(1..).unwrap_or_default()) {
+    if let Some(code) = engine::dispatch(argv.get(1..).unwrap_or_default()) {
         return code;
     }
     match run(&argv) {

@@ -121,6 +121,12 @@ impl Engine {
     }
 }
 
+/// Runs a hidden subcommand of the runtime if the arguments (without the program's name) ask for one, with what connects a
+/// monitor's container to its networks. Call it first in `main`, before any thread exists.
+pub fn dispatch(args: &[std::ffi::OsString]) -> Option<std::process::ExitCode> {
+    runtime::dispatch(args, |_, _| None)
+}
+
 /// Refuses to ask: what a process without a terminal does.
 struct NobodyToAsk;
 

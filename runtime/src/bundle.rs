@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, Result};
 use crate::mounts::{Access, MissingSource, MountKind, MountRequest};
+use crate::network::Attachment;
 use crate::options::{Device, NamespaceMode, NetworkMode, RunOptions};
 use crate::rootfs::Root;
 use crate::spec::{CgroupLayout, DeviceNode, Facts};
@@ -18,21 +19,42 @@ use crate::user;
 /// What names the namespaces of a running container: its first process.
 pub(crate) type FirstProcessOf<'a> = &'a dyn Fn(&str) -> Result<i32>;
 
-/// Gathers the facts for a plan. `files` is the folder for the generated host files.
+/// What a plan is made of beside the host itself.
+pub(crate) struct Ground<'a> {
+    /// Where the root file system is mounted.
+    pub(crate) rootfs: PathBuf,
+    pub(crate) user: &'a str,
+    pub(crate) hostname: &'a str,
+    pub(crate) options: &'a RunOptions,
+    /// The folder for the generated host files: the container's own, or that of the one whose network it joins.
+    pub(crate) files: HostFiles,
+    /// What its networks gave it.
+    pub(crate) network: Option<&'a Attachment>,
+}
+
+/// Whose `/etc/hosts` and its like a container has.
+pub(crate) enum HostFiles {
+    /// Its own, in this folder.
+    Own(PathBuf),
+    /// Those of the container whose network it shares.
+    Shared(PathBuf),
+}
+
+/// Gathers the facts for a plan.
 pub(crate) fn gather(
-    rootfs: PathBuf,
-    user: &str,
-    hostname: &str,
-    options: &RunOptions,
-    files: &Path,
+    ground: Ground<'_>,
     first_process_of: FirstProcessOf<'_>,
 ) -> Result<(Facts, Root)> {
+    let Ground { rootfs, user, hostname, options, files, network } = ground;
     let root = Root::open(&rootfs)?;
     let identity = user::look_up(&root, user, &options.group_add)?;
     for mount in &options.mounts {
         make_missing_source(mount)?;
     }
-    let (joined, joined_shm) = joined_namespaces(options, first_process_of)?;
+    let (mut joined, joined_shm) = joined_namespaces(options, first_process_of)?;
+    if let Some(network) = network {
+        joined.insert("network", network.namespace.clone());
+    }
     let facts = Facts {
         rootfs,
         identity,
@@ -40,7 +62,10 @@ pub(crate) fn gather(
         swap_limits: cgroup::has_swap_limits(),
         devices: devices(options)?,
         joined,
-        host_files: host_files(files, hostname, options)?,
+        host_files: match files {
+            HostFiles::Own(dir) => host_files(&dir, hostname, options, network)?,
+            HostFiles::Shared(dir) => shared_files(&dir),
+        },
         joined_shm,
         cgroup_view: None,
         throttle_counters: throttle_counters(),
@@ -183,32 +208,65 @@ fn host_devices(dir: &Path, nodes: &mut Vec<DeviceNode>) {
     }
 }
 
-/// Files of the container's own over those of the image. What a user changed in them stays: they are written once.
+/// The generated files: path inside, name in the container's folder.
+const HOST_FILES: [(&str, &str); 3] =
+    [("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname"), ("/etc/hosts", "hosts")];
+
+fn shared_files(dir: &Path) -> Vec<(&'static str, PathBuf)> {
+    HOST_FILES.iter().map(|(target, name)| (*target, dir.join(name))).collect()
+}
+
+/// Files of the container's own over those of the image. What a user changed in them stays, but for the names of a container
+/// in networks of its own: its addresses may be others at each start.
 fn host_files(
     dir: &Path,
     hostname: &str,
     options: &RunOptions,
+    network: Option<&Attachment>,
 ) -> Result<Vec<(&'static str, PathBuf)>> {
     state::make_private_dir(dir)?;
     let on_host_network = options.network == NetworkMode::Host;
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let host_hosts = if on_host_network { read("/etc/hosts") } else { String::new() };
-    let contents = [
-        ("/etc/resolv.conf", "resolv.conf", resolv_conf(&read("/etc/resolv.conf"), options)),
-        ("/etc/hostname", "hostname", format!("{hostname}\n")),
-        ("/etc/hosts", "hosts", hosts(&host_hosts, options)?),
-    ];
+    let (resolv_conf, hosts) = match network {
+        Some(network) => (network.resolv_conf.clone(), network.hosts.clone()),
+        None => (resolv_conf(&read("/etc/resolv.conf"), options), hosts(&host_hosts, options)?),
+    };
+    let contents = [resolv_conf, format!("{hostname}\n"), hosts];
     let mut files = Vec::new();
-    for (target, name, content) in contents {
+    for ((target, name), content) in HOST_FILES.into_iter().zip(contents) {
         let path = dir.join(name);
-        if !path.exists() {
-            state::write_atomically(&path, content.as_bytes())?;
-            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
-                .map_err(Error::file("set the mode of", &path))?;
+        let again = match name {
+            "hosts" => network.is_some(),
+            "resolv.conf" => network.is_some() && is_as_written(&path),
+            _ => false,
+        };
+        if again || !path.exists() {
+            write_host_file(&path, &content)?;
         }
         files.push((target, path));
     }
     Ok(files)
+}
+
+/// Writes a file and beside it the digest of what was written, by which a change of the user's is known.
+fn write_host_file(path: &Path, content: &str) -> Result<()> {
+    state::write_atomically(path, content.as_bytes())?;
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .map_err(Error::file("set the mode of", path))?;
+    state::write_atomically(&path.with_extension("sha256"), digest(content.as_bytes()).as_bytes())
+}
+
+fn is_as_written(path: &Path) -> bool {
+    match (fs::read(path), fs::read_to_string(path.with_extension("sha256"))) {
+        (Ok(content), Ok(written)) => digest(&content) == written,
+        _ => false,
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(bytes))
 }
 
 const OWN_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
@@ -227,9 +285,6 @@ fn hosts(host_file: &str, options: &RunOptions) -> Result<String> {
             })
             .ok_or_else(|| Error::invalid("--add-host", entry.as_str(), "write NAME:ADDRESS"))?;
         text.push_str(&format!("{}\t{name}\n", address.trim_matches(['[', ']'])));
-    }
-    for (address, names) in &options.network_hosts {
-        text.push_str(&format!("{address}\t{}\n", names.join(" ")));
     }
     Ok(text)
 }
@@ -296,6 +351,18 @@ mod tests {
             ..RunOptions::default()
         };
         assert_eq!(resolv_conf(host, &given), "# made by x\nnameserver 1.1.1.1\noptions ndots:1\n");
+    }
+
+    /// Covers: RUN-51
+    #[test]
+    fn a_resolv_conf_that_the_user_changed_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        assert!(!is_as_written(&path));
+        write_host_file(&path, "nameserver 127.0.0.11\n").unwrap();
+        assert!(is_as_written(&path));
+        fs::write(&path, "nameserver 1.1.1.1\n").unwrap();
+        assert!(!is_as_written(&path));
     }
 
     #[test]

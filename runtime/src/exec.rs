@@ -12,11 +12,13 @@ use serde_json::json;
 use crate::attach::{KeyScanner, RawMode, window_size, write_all};
 use crate::caps::Capabilities;
 use crate::error::{Error, Result};
+use crate::events::Journal;
 use crate::helper::{self, Order, Waited};
 use crate::id::{self, ContainerId};
 use crate::launch::{self, BundleDir, ChildStreams, Program};
 use crate::monitor::open_null;
 use crate::protocol::{self, Frame, WindowSize};
+use crate::record::Record;
 use crate::request::{DetachKeys, ExecConnection, ExecRequest, Streams};
 use crate::rootfs::Root;
 use crate::runtime::{Runtime, first_process_of};
@@ -36,6 +38,16 @@ pub(crate) struct ExecOrder {
     privileged: bool,
     tty: bool,
     detached: bool,
+    purpose: Purpose,
+}
+
+/// Why a process is run: what a health check does every few seconds is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Purpose {
+    /// A user asked for it.
+    Command,
+    /// A health check.
+    Probe,
 }
 
 /// The order for a probe of a container's health: the container's own user, folder and environment.
@@ -49,6 +61,7 @@ pub(crate) fn probe_order(id: &ContainerId, command: &[String]) -> Order {
         privileged: false,
         tty: false,
         detached: false,
+        purpose: Purpose::Probe,
     })
 }
 
@@ -75,6 +88,7 @@ pub(crate) fn run(
         privileged,
         tty,
         detached,
+        purpose: Purpose::Command,
     });
     let dirs = runtime.dirs();
     let args = [
@@ -311,7 +325,41 @@ pub(crate) fn in_helper(
         "cwd": workdir,
         "noNewPrivileges": record.options.no_new_privileges.then_some(true),
     });
-    start(dirs, order, program, &process, streams, stream)
+    let note = Notes::new(dirs, order, &record)?;
+    start(dirs, order, program, &process, streams, stream, &note)
+}
+
+/// The events of one process.
+struct Notes<'a> {
+    journal: Option<Journal>,
+    record: &'a Record,
+    id: String,
+    command: String,
+}
+
+impl<'a> Notes<'a> {
+    fn new(dirs: &StateDir, order: &ExecOrder, record: &'a Record) -> Result<Self> {
+        Ok(Self {
+            journal: (order.purpose == Purpose::Command).then(|| dirs.journal()),
+            record,
+            id: hex::encode(id::random::<32>()?),
+            command: order.command.join(" "),
+        })
+    }
+
+    fn started(&self) {
+        let Some(journal) = &self.journal else { return };
+        for act in ["exec_create", "exec_start"] {
+            let action = format!("{act}: {}", self.command);
+            journal.container(self.record, &action, &[("execID", &self.id)]);
+        }
+    }
+
+    fn ended(&self, code: i32) {
+        let Some(journal) = &self.journal else { return };
+        let code = code.to_string();
+        journal.container(self.record, "exec_die", &[("execID", &self.id), ("exitCode", &code)]);
+    }
 }
 
 fn start(
@@ -321,6 +369,7 @@ fn start(
     process: &serde_json::Value,
     streams: Vec<OwnedFd>,
     stream: &UnixStream,
+    notes: &Notes<'_>,
 ) -> Result<()> {
     let bundle = BundleDir::new(dirs.run(&order.id).join("bundle"));
     let file = bundle.path().join(format!("process-{}.json", hex::encode(id::random::<8>()?)));
@@ -330,6 +379,7 @@ fn start(
     });
     let _ = state::remove_file(&file);
     let launched = launched?;
+    notes.started();
     if let Some(terminal) = &launched.terminal
         && !order.detached
     {
@@ -337,7 +387,7 @@ fn start(
     }
     if order.detached {
         let _ = protocol::send(stream, &Frame::Started);
-        helper::reap(launched.process.pid());
+        notes.ended(helper::reap(launched.process.pid()));
         return Ok(());
     }
     let code = match helper::wait_for_child(launched.handle.as_fd(), launched.process.pid(), stream)
@@ -346,6 +396,7 @@ fn start(
         // The command is gone; the process stays, as in Docker, and so does its parent.
         Waited::Abandoned => helper::reap(launched.process.pid()),
     };
+    notes.ended(code);
     let _ = protocol::send(stream, &Frame::Exited(code));
     Ok(())
 }

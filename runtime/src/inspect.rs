@@ -104,7 +104,7 @@ fn host_config_settings(options: &RunOptions) -> Value {
         "ContainerIDFile": "",
         "LogConfig": log_config(&options.log),
         "NetworkMode": options.network.to_string(),
-        "PortBindings": {},
+        "PortBindings": port_bindings(options),
         "RestartPolicy": { "Name": options.restart.name(), "MaximumRetryCount": options.restart.maximum() },
         "AutoRemove": options.auto_remove,
         "VolumeDriver": "",
@@ -122,7 +122,7 @@ fn host_config_settings(options: &RunOptions) -> Value {
         "OomScoreAdj": options.oom_score_adj.unwrap_or(0),
         "PidMode": options.pid.to_string(),
         "Privileged": options.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": options.publish_all,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": security(options),
         "Tmpfs": if tmpfs.is_empty() { Value::Null } else { Value::Object(tmpfs) },
@@ -172,7 +172,7 @@ fn config(record: &Record) -> Value {
         "AttachStdin": options.stdin_once,
         "AttachStdout": options.stdin_once,
         "AttachStderr": options.stdin_once,
-        "ExposedPorts": image.exposed_ports,
+        "ExposedPorts": exposed_ports(record),
         "Tty": options.tty,
         "OpenStdin": options.open_stdin,
         "StdinOnce": options.stdin_once,
@@ -188,6 +188,35 @@ fn config(record: &Record) -> Value {
         "StopSignal": record.stop_signal.to_string(),
         "StopTimeout": options.stop_timeout,
     })
+}
+
+/// Docker's `PortBindings`: what was asked for, not what was given.
+fn port_bindings(options: &RunOptions) -> Value {
+    let mut bindings = Map::new();
+    for port in &options.publish {
+        let host_port = match port.host_ports {
+            None => String::new(),
+            Some((first, last)) if first == last => first.to_string(),
+            Some((first, last)) => format!("{first}-{last}"),
+        };
+        let ip = port.host_ip.map(|ip| ip.to_string()).unwrap_or_default();
+        let binding = json!({ "HostIp": ip, "HostPort": host_port });
+        match bindings.get_mut(&port.container.to_string()) {
+            Some(Value::Array(all)) => all.push(binding),
+            _ => drop(bindings.insert(port.container.to_string(), json!([binding]))),
+        }
+    }
+    Value::Object(bindings)
+}
+
+/// What the image, `--expose` and `--publish` name.
+fn exposed_ports(record: &Record) -> Value {
+    let mut ports: Map<String, Value> =
+        record.image_config.exposed_ports.keys().map(|port| (port.clone(), json!({}))).collect();
+    let options = &record.options;
+    let more = options.expose.iter().chain(options.publish.iter().map(|port| &port.container));
+    ports.extend(more.map(|port| (port.to_string(), json!({}))));
+    if ports.is_empty() { Value::Null } else { Value::Object(ports) }
 }
 
 fn network_settings(options: &RunOptions, state: &State) -> Value {

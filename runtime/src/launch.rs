@@ -15,6 +15,7 @@ use oci_spec::runtime::Spec;
 use rustix::pipe::PipeFlags;
 
 use crate::caps::{Capabilities, Grant};
+use crate::diary;
 use crate::error::{Error, Result};
 use crate::executor::{self, CapabilitySets, ContainerExecutor, ExecPlan};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
@@ -142,6 +143,7 @@ pub(crate) fn start_container(
     streams: ChildStreams,
 ) -> Result<Launched> {
     let (report, report_end) = report_pipe()?;
+    diary::begin()?;
     let (console, builder) = prepare(id, bundle, program.into_executor(report_end), streams)?;
     let made =
         builder.as_init(bundle.path()).with_systemd(false).with_detach(true).build().and_then(
@@ -160,7 +162,10 @@ pub(crate) fn start_container(
     match executor::read_report(report)
         .map_err(Error::system("read the report of the new process"))?
     {
-        None => launched(&container, console.as_ref()),
+        None => {
+            diary::end();
+            launched(&container, console.as_ref())
+        }
         Some(failure) => {
             let _ = container.delete(true);
             Err(start_error(CREATE_FAILED, failure))
@@ -177,6 +182,7 @@ pub(crate) fn start_in_container(
     streams: ChildStreams,
 ) -> Result<Launched> {
     let (report, report_end) = report_pipe()?;
+    diary::begin()?;
     let (console, builder) = prepare(id, bundle, program.into_executor(report_end), streams)?;
     let made = builder.as_tenant().with_detach(true).with_process(Some(process_file)).build();
     let pid = match made {
@@ -186,7 +192,10 @@ pub(crate) fn start_in_container(
     match executor::read_report(report)
         .map_err(Error::system("read the report of the new process"))?
     {
-        None => open_process(pid, console.as_ref()),
+        None => {
+            diary::end();
+            open_process(pid, console.as_ref())
+        }
         Some(failure) => Err(start_error(EXEC_FAILED, failure)),
     }
 }
@@ -272,7 +281,10 @@ pub(crate) fn explain(prefix: &str, report: OwnedFd, error: &dyn std::error::Err
     // the other end, so nothing is waited for.
     match executor::read_report_now(&report) {
         Some(failure) => start_error(prefix, failure),
-        None => library_error(prefix, error),
+        None => match diary::cause() {
+            Some(cause) => start_error(prefix, (125, cause)),
+            None => library_error(prefix, error),
+        },
     }
 }
 

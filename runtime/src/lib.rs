@@ -12,7 +12,9 @@ mod bundle;
 mod caps;
 mod cgroup;
 mod clock;
+mod diary;
 mod error;
+mod events;
 mod exec;
 mod executor;
 mod health;
@@ -24,6 +26,7 @@ pub mod limits;
 mod log;
 mod monitor;
 mod mounts;
+mod network;
 mod oci_runtime;
 mod options;
 mod process;
@@ -47,6 +50,7 @@ use std::process::ExitCode;
 
 pub use caps::{Capabilities, Capability, Grant};
 pub use error::{Error, ErrorKind, Result};
+pub use events::{Event, EventKind, EventQuery, Journal};
 pub use health::{HealthState, HealthStatus, ProbeResult};
 pub use helper::helper_main;
 pub use id::ContainerId;
@@ -55,11 +59,16 @@ pub use mounts::{
     Access, MissingSource, MountFlag, MountKind, MountRequest, VolumeFlag, VolumeSource,
     parse_mount, parse_tmpfs, parse_volume,
 };
+pub use network::{
+    Attachment, EndpointRequest, ExposedPort, NetworkService, Networks, NetworksOf, PortProtocol,
+    PublishedPort,
+};
 pub use oci_runtime::oci_runtime_main;
 pub use options::{
     Device, LogDriverName, LogOptions, NamespaceMode, NetworkMode, Resources, RestartPolicy,
     RunOptions, SeccompChoice, Ulimit,
 };
+pub use process::ProcessRef;
 pub use protocol::WindowSize;
 pub use record::{CreateRequest, Record, RootFs, State, Status};
 pub use request::{
@@ -67,6 +76,7 @@ pub use request::{
     ExitStatus, Input, LogEntry, LogQuery, OutputStream, ProcessTable, Removal, RuntimeConfig,
     SignalProxy, StepNetwork, StepRequest, StopTimeout, Streams, Usage, WaitCondition,
 };
+pub use rootfs::Root;
 pub use runtime::Runtime;
 pub use signal::Signal;
 
@@ -80,11 +90,11 @@ pub const OCI_RUNTIME_COMMAND: &str = "oci-runtime";
 
 /// Runs a subcommand that must come before any thread if the arguments (without the program's name) ask for one.
 ///
-/// Call it first in `main`: these subcommands fork.
-pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
+/// Call it first in `main`: these subcommands fork. `networks` makes what connects the containers of a monitor.
+pub fn dispatch(args: &[OsString], networks: NetworksOf) -> Option<ExitCode> {
     let (first, rest) = args.split_first()?;
     match first.to_str()? {
-        MONITOR_COMMAND => Some(monitor_main(rest)),
+        MONITOR_COMMAND => Some(monitor_main(rest, networks)),
         HELPER_COMMAND => Some(helper_main(rest)),
         OCI_RUNTIME_COMMAND => Some(oci_runtime_main(rest)),
         _ => None,

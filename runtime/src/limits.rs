@@ -22,6 +22,8 @@ pub const BPF_INSTRUCTIONS: usize = 4096;
 pub const ERROR_BYTES: usize = 64 << 10;
 /// Characters of a container name, bounded by what a file name may hold.
 pub const NAME_CHARS: usize = 200;
+/// Bytes of one of the two files of the journal of events: what happens on a machine in years must not fill its disk.
+pub const EVENTS_FILE_BYTES: u64 = 4 << 20;
 /// Size of `/dev/shm` where none is asked for, as in Docker.
 pub const SHM_BYTES: u64 = 64 << 20;
 /// Size at which a container's log file is rotated where none is asked for.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::mounts::MountRequest;
+use crate::network::{EndpointRequest, ExposedPort, PublishedPort};
 use crate::signal::Signal;
 
 /// Everything `run` and `create` can say about a container beyond its image.
@@ -97,8 +98,14 @@ pub struct RunOptions {
     pub dns_search: Vec<String>,
     /// `--dns-option`.
     pub dns_options: Vec<String>,
-    /// Lines of the container's own `/etc/hosts` that a network driver adds, as (address, names).
-    pub network_hosts: Vec<(String, Vec<String>)>,
+    /// The networks of [`NetworkMode::Named`], in the order of their devices.
+    pub endpoints: Vec<EndpointRequest>,
+    /// `--publish`.
+    pub publish: Vec<PublishedPort>,
+    /// `--publish-all`.
+    pub publish_all: bool,
+    /// `--expose`.
+    pub expose: Vec<ExposedPort>,
 }
 
 /// `--network`.
@@ -114,6 +121,8 @@ pub enum NetworkMode {
     Namespace(PathBuf),
     /// The namespace of another container, by its id.
     Container(String),
+    /// The networks of [`RunOptions::endpoints`], of which this names the first.
+    Named(String),
 }
 
 impl fmt::Display for NetworkMode {
@@ -123,6 +132,7 @@ impl fmt::Display for NetworkMode {
             Self::None => f.write_str("none"),
             Self::Namespace(path) => write!(f, "ns:{}", path.display()),
             Self::Container(id) => write!(f, "container:{id}"),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }
@@ -138,9 +148,12 @@ impl FromStr for NetworkMode {
             Some(("container", reference)) if !reference.is_empty() => {
                 Ok(Self::Container(reference.to_owned()))
             }
-            _ => Err(Error::unsupported(
-                format!("network \"{text}\""),
-                "this version has host, none, container:NAME and ns:PATH; use --network host or --network none",
+            None if text == "default" => Ok(Self::Named("bridge".to_owned())),
+            None if !text.is_empty() => Ok(Self::Named(text.to_owned())),
+            _ => Err(Error::invalid(
+                "--network",
+                text,
+                "write host, none, container:NAME, ns:PATH or the name of a network",
             )),
         }
     }

@@ -9,27 +9,32 @@ use crate::signal::Signal;
 
 /// A process that was seen alive at some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ProcessRef {
+pub struct ProcessRef {
     pid: i32,
     start: u64,
 }
 
 impl ProcessRef {
     /// The process that has this pid now.
-    pub(crate) fn of(pid: i32) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(pid: i32) -> io::Result<Self> {
         Ok(Self { pid, start: start_time(pid)? })
     }
 
     /// One that was written down.
-    pub(crate) fn recorded(pid: i32, start: u64) -> Self {
+    pub fn recorded(pid: i32, start: u64) -> Self {
         Self { pid, start }
     }
 
-    pub(crate) fn pid(self) -> i32 {
+    /// Its number.
+    pub fn pid(self) -> i32 {
         self.pid
     }
 
-    pub(crate) fn start(self) -> u64 {
+    /// When it started, in clock ticks since boot.
+    pub fn start(self) -> u64 {
         self.start
     }
 
@@ -46,7 +51,7 @@ impl ProcessRef {
     }
 
     /// Whether it still runs.
-    pub(crate) fn is_alive(self) -> bool {
+    pub fn is_alive(self) -> bool {
         matches!(self.open(), Ok(Some(_)))
     }
 

@@ -41,6 +41,8 @@ pub(crate) enum Frame {
     Started,
     /// It could not be started: exit code and message.
     Failed { exit_code: u8, message: String },
+    /// The kernel killed a process of the step for want of memory.
+    OutOfMemory,
     /// The first process ended, all of its output has been sent.
     Exited(i32),
     /// Done.
@@ -86,6 +88,7 @@ impl Frame {
             }
             Self::Exited(code) => put(out, 0x32, &code.to_be_bytes()),
             Self::Done => put(out, 0x33, &[]),
+            Self::OutOfMemory => put(out, 0x35, &[]),
             Self::Refused(message) => put(out, 0x34, truncate(message).as_bytes()),
         }
     }
@@ -124,6 +127,7 @@ impl Frame {
             },
             (0x32, [a, b, c, d]) => Self::Exited(i32::from_be_bytes([*a, *b, *c, *d])),
             (0x33, []) => Self::Done,
+            (0x35, []) => Self::OutOfMemory,
             (0x34, message) => Self::Refused(String::from_utf8_lossy(message).into_owned()),
             _ => return Err(malformed()),
         };
@@ -284,6 +288,7 @@ mod tests {
                 .prop_map(|(exit_code, message)| Frame::Failed { exit_code, message }),
             any::<i32>().prop_map(Frame::Exited),
             Just(Frame::Done),
+            Just(Frame::OutOfMemory),
             any::<String>().prop_map(Frame::Refused),
         ]
     }

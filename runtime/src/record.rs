@@ -284,6 +284,9 @@ pub struct State {
     pub pid: Option<i32>,
     /// Start time of that process in clock ticks since boot: a pid alone may be another process by now.
     pub pid_start: Option<u64>,
+    /// The monitor's pid and start time while it lives.
+    #[serde(default)]
+    pub monitor: Option<(i32, u64)>,
     /// Of the last run.
     pub exit_code: i32,
     /// Why it could not be started, or why its monitor gave up.
@@ -310,6 +313,7 @@ impl State {
             status: Status::Created,
             pid: None,
             pid_start: None,
+            monitor: None,
             exit_code: 0,
             error: String::new(),
             oom_killed: false,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +13,8 @@ use jiff::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::mounts::MountRequest;
-use crate::options::{Resources, RestartPolicy};
+use crate::network::Networks;
+use crate::options::{Resources, RestartPolicy, Ulimit};
 use crate::record::{Record, RootFs, State};
 use crate::sys::{self, StandardStream};
 
@@ -313,6 +316,14 @@ pub struct StepRequest {
     pub insecure: bool,
     /// Lines for `/etc/hosts`, as `name:address`.
     pub extra_hosts: Vec<String>,
+    /// Supplementary groups, names or numbers.
+    pub groups: Vec<String>,
+    /// `--shm-size` in bytes.
+    pub shm_size: Option<u64>,
+    /// `--ulimit`.
+    pub ulimits: Vec<Ulimit>,
+    /// Set from elsewhere to end the step: its processes are killed, and it counts as killed.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// The network of a build step.
@@ -328,11 +339,22 @@ pub enum StepNetwork {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitStatus {
     code: i32,
+    out_of_memory: bool,
 }
 
 impl ExitStatus {
     pub(crate) fn new(code: i32) -> Self {
-        Self { code }
+        Self { code, out_of_memory: false }
+    }
+
+    /// The end of a step of which the kernel killed a process for want of memory.
+    pub(crate) fn out_of_memory_with(code: i32) -> Self {
+        Self { code, out_of_memory: true }
+    }
+
+    /// Whether the kernel killed a process of the step for want of memory.
+    pub fn is_out_of_memory(self) -> bool {
+        self.out_of_memory
     }
 
     /// The program's own code, or 128 and the number of the signal that ended it.
@@ -355,6 +377,8 @@ pub struct RuntimeConfig {
     pub run_dir: PathBuf,
     /// The program whose `main` calls [`crate::dispatch`] first.
     pub self_exe: PathBuf,
+    /// What takes back the networks of a container that its monitor could not.
+    pub networks: Option<Arc<dyn Networks>>,
 }
 
 /// A sample of what a container uses.

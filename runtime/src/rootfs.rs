@@ -102,22 +102,28 @@ fn make_stubs(dir: &Path) -> Result<()> {
 
 /// A folder that is the root for every path asked of it: symbolic links, absolute or with `..`, cannot lead out.
 #[derive(Debug)]
-pub(crate) struct Root {
+pub struct Root {
     dir: OwnedFd,
     path: PathBuf,
 }
 
 impl Root {
     /// Opens the folder.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// It is not there, or no folder.
+    pub fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|error| Error::file("open the root file system", path)(error.into()))?;
         Ok(Self { dir, path: path.to_owned() })
     }
 
-    /// Opens a path inside.
-    pub(crate) fn open_inside(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    /// Opens a path inside. `flags` must not make what is not there.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open_inside(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let inside = path.strip_prefix("/").unwrap_or(path);
         let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
         loop {

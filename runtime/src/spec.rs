@@ -203,10 +203,12 @@ fn namespaces(options: &RunOptions, facts: &Facts) -> Vec<Value> {
         (NetworkMode::Host, _) => {}
         (NetworkMode::None, _) => list.push(json!({ "type": "network" })),
         (NetworkMode::Namespace(path), _) => list.push(json!({ "type": "network", "path": path })),
-        (NetworkMode::Container(_), Some(path)) => {
+        (NetworkMode::Container(_) | NetworkMode::Named(_), Some(path)) => {
             list.push(json!({ "type": "network", "path": path }))
         }
         (NetworkMode::Container(_), None) => {}
+        // Never the host's by default: a plan without the namespace still gets one of its own.
+        (NetworkMode::Named(_), None) => list.push(json!({ "type": "network" })),
     }
     list
 }

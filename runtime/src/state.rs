@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::events::Journal;
 use crate::id::{self, ContainerId};
 use crate::limits;
 use crate::options::LogDriverName;
@@ -100,6 +101,11 @@ impl StateDir {
     /// The lowest layer under every root file system.
     pub(crate) fn stubs(&self) -> PathBuf {
         self.run.join("stubs")
+    }
+
+    /// What happened to containers, and to all else of the root.
+    pub(crate) fn journal(&self) -> Journal {
+        Journal::in_folder(self.state.join("events"))
     }
 
     /// Where a build step has its files.
@@ -253,19 +259,38 @@ impl StateDir {
         Ok(NamingLock { _file: file })
     }
 
+    /// An open lock file that is not locked yet.
+    pub(crate) fn lock_attempt(&self, id: &ContainerId) -> Result<LockAttempt> {
+        let path = self.container(id).join("lock");
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => Ok(LockAttempt { file, path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(Error::NoSuchContainer { reference: id.to_string() })
+            }
+            Err(error) => Err(Error::file("open", &path)(error)),
+        }
+    }
+
     /// The container's lock, or `None` when somebody else (its monitor) has it.
     pub(crate) fn try_lock(&self, id: &ContainerId) -> Result<Option<ContainerLock>> {
-        let path = self.container(id).join("lock");
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::NotFound => Error::NoSuchContainer { reference: id.to_string() },
-                _ => Error::file("open", &path)(error),
-            }
-        })?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(ContainerLock(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(Error::file("lock", &path)(error.into())),
+        Ok(self.lock_attempt(id)?.take()?.ok())
+    }
+}
+
+/// A lock file, open, so that trying again tells nobody who watches the folder.
+#[derive(Debug)]
+pub(crate) struct LockAttempt {
+    file: File,
+    path: PathBuf,
+}
+
+impl LockAttempt {
+    /// The lock, or the attempt back where somebody else holds it.
+    pub(crate) fn take(self) -> Result<std::result::Result<ContainerLock, Self>> {
+        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Ok(ContainerLock(self.file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(self)),
+            Err(error) => Err(Error::file("lock", &self.path)(error.into())),
         }
     }
 }

@@ -5,13 +5,14 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle;
+use crate::bundle::{self, Ground, HostFiles};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::helper::{self, Order, Waited};
@@ -72,7 +73,8 @@ pub(crate) fn run(
         &[null.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()],
     );
     drop((stdout_end, stderr_end));
-    let end = sent.and_then(|()| collect(&stream, stdout, stderr, output));
+    let end = sent.and_then(|()| collect(&stream, stdout, stderr, request, output));
+    // A step that is still there ends with its command: the helper sees the hang-up.
     drop(stream);
     let _ = child.wait();
     end
@@ -92,6 +94,9 @@ fn order(request: &StepRequest) -> Result<StepOrder> {
         resources: request.resources.clone(),
         privileged: request.insecure,
         extra_hosts: request.extra_hosts.clone(),
+        group_add: request.groups.clone(),
+        shm_size: request.shm_size,
+        ulimits: request.ulimits.clone(),
         ..RunOptions::default()
     };
     Ok(StepOrder {
@@ -106,20 +111,30 @@ fn order(request: &StepRequest) -> Result<StepOrder> {
     })
 }
 
+/// How often it is looked whether the step is to be stopped.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// The status of what SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+
 /// Hands over output as it comes until both pipes are closed, then takes the helper's last word.
 fn collect(
     stream: &UnixStream,
     stdout: OwnedFd,
     stderr: OwnedFd,
+    request: &StepRequest,
     output: &mut dyn FnMut(OutputStream, &[u8]),
 ) -> Result<ExitStatus> {
     let mut open = vec![(stdout, OutputStream::Stdout), (stderr, OutputStream::Stderr)];
     let mut buffer = vec![0; 64 << 10];
     while !open.is_empty() {
+        if request.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst)) {
+            return Ok(ExitStatus::new(KILLED));
+        }
         let ready: Vec<bool> = {
             let mut fds: Vec<PollFd<'_>> =
                 open.iter().map(|(fd, _)| PollFd::new(fd, PollFlags::IN)).collect();
-            let _ = poll(&mut fds, None::<&Timespec>);
+            let _ = poll(&mut fds, Some(&PATIENCE));
             fds.iter().map(|fd| !fd.revents().is_empty()).collect()
         };
         let mut ready = ready.into_iter();
@@ -137,8 +152,17 @@ fn collect(
             }
         });
     }
+    last_word(stream)
+}
+
+fn last_word(stream: &UnixStream) -> Result<ExitStatus> {
+    let mut out_of_memory = false;
     loop {
         match protocol::receive(stream).map_err(Error::system("hear from the helper"))? {
+            Some(Frame::OutOfMemory) => out_of_memory = true,
+            Some(Frame::Exited(code)) if out_of_memory => {
+                return Ok(ExitStatus::out_of_memory_with(code));
+            }
             Some(Frame::Exited(code)) => return Ok(ExitStatus::new(code)),
             Some(Frame::Failed { exit_code, message }) => {
                 return Err(Error::Start { exit_code, message });
@@ -165,9 +189,13 @@ pub(crate) fn in_helper(
     state::make_private_dir(&dir)?;
     let _lock = hold(&dir)?;
     let done = run_in(&dir, dirs, order, streams, stream);
+    let out_of_memory = Cgroup::of(&order.id).saw_oom_kill();
     let cleared = clear(&dir, &order.id);
     let code = done?;
     cleared?;
+    if out_of_memory {
+        let _ = protocol::send(stream, &Frame::OutOfMemory);
+    }
     let _ = protocol::send(stream, &Frame::Exited(code));
     Ok(())
 }
@@ -209,8 +237,15 @@ fn start(
     streams: Vec<OwnedFd>,
 ) -> Result<Launched> {
     let nobody = |reference: &str| Err(Error::NoSuchContainer { reference: reference.to_owned() });
-    let (mut facts, root) =
-        bundle::gather(rootfs, &order.user, &order.hostname, &order.options, dir, &nobody)?;
+    let ground = Ground {
+        rootfs,
+        user: &order.user,
+        hostname: &order.hostname,
+        options: &order.options,
+        files: HostFiles::Own(dir.to_owned()),
+        network: None,
+    };
+    let (mut facts, root) = bundle::gather(ground, &nobody)?;
     root.make_dirs(&order.workdir)?;
     bundle::lay_out_cgroups(&mut facts, &order.id, &order.options, &bundle.path().join("cgroup"))?;
     let env = spec::complete_env(&order.env, &order.hostname, &facts.identity.home, false);

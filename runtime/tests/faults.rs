@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use runtime::{ContainerId, Error, Removal, Runtime, Status, StopTimeout};
 use rustix::process::{Pid, Signal as KernelSignal, kill_process};
-use support::{Machine, can_run_containers, cgroup_dirs, fast_random, processes_naming, until};
+use support::{
+    Machine, can_run_containers, cgroup_dirs, fast_random, has, processes_naming, until,
+};
 
 /// Calls of the kernel that a start depends on, and how often each is made to fail, one after the other.
 const FAILING_CALLS: [(&str, usize); 20] = [
@@ -75,11 +77,7 @@ fn start_with_failure(
 /// Covers: RUN-1, RUN-22
 #[test]
 fn whichever_call_fails_the_start_fails_cleanly_and_can_be_tried_again() {
-    if !can_run_containers() {
-        return;
-    }
-    if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("skipped: failures are injected by strace, which is not installed");
+    if !can_run_containers() || !has("strace") {
         return;
     }
     let machine = Machine::new();
@@ -302,11 +300,12 @@ fn a_full_disk_is_an_error_and_does_not_stop_who_runs() {
         .status()
         .unwrap();
     assert!(mount.success());
-    let outcome = std::panic::catch_unwind(|| {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let config = runtime::RuntimeConfig {
             state_dir: state.clone(),
             run_dir: machine.path("run2"),
             self_exe: env!("CARGO_BIN_EXE_wherry-runtime-test-host").into(),
+            networks: None,
         };
         let small = Runtime::open(config).unwrap();
         let id = ContainerId::generate().unwrap();
@@ -339,7 +338,7 @@ fn a_full_disk_is_an_error_and_does_not_stop_who_runs() {
         small.remove(id.as_str(), Removal::Force).unwrap();
         small.create(request(&other, "true")).expect("with room again it works");
         small.remove(other.as_str(), Removal::OnlyStopped).unwrap();
-    });
+    }));
     assert!(Command::new("umount").arg(&state).status().unwrap().success());
     fs::remove_dir_all(machine.path("run2")).unwrap();
     outcome.unwrap();

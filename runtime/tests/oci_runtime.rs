@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::{Machine, can_run_containers, until};
+use support::{Machine, can_run_containers, has, until};
 
 /// A bundle of the busybox image, and the command line of the runtime.
 struct Oci {
@@ -211,19 +211,6 @@ fn hooks_run_in_the_order_of_the_specification() {
         fs::read_to_string(&trace).unwrap(),
         "prestart\ncreateRuntime\ncreateContainer\nstartContainer\nprogram\npoststop\n"
     );
-}
-
-fn has(program: &str) -> bool {
-    let found = Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
 }
 
 /// Peers call a runtime by one path: a script with the subcommand in it.

@@ -30,6 +30,10 @@ fn request(machine: &Machine, name: &str, script: &str) -> StepRequest {
         hostname: "builder".into(),
         insecure: false,
         extra_hosts: Vec::new(),
+        groups: Vec::new(),
+        shm_size: None,
+        ulimits: Vec::new(),
+        stop: None,
     }
 }
 
@@ -197,16 +201,20 @@ fn a_step_dies_with_its_builder_and_leaves_nothing() {
         return;
     }
     let machine = Machine::new();
+    // A number of this test's own: other tests, and people, sleep at the same time.
+    let nap = format!("1000.{}", std::process::id());
     let mut command = machine.host_program();
     command.arg("step").args(machine.state_args()).arg(machine.image());
-    command.args(["sh", "-c", "echo ready; sleep 1000"]).stdout(std::process::Stdio::piped());
+    command
+        .args(["sh", "-c", &format!("echo ready; sleep {nap}")])
+        .stdout(std::process::Stdio::piped());
     let mut builder = command.spawn().unwrap();
     let mut first = [0; 6];
     std::io::Read::read_exact(builder.stdout.as_mut().unwrap(), &mut first).unwrap();
     builder.kill().unwrap();
     builder.wait().unwrap();
     until("the step to be gone", || fs::read_dir(machine.path("run/steps")).unwrap().count() == 0);
-    until("its processes to be gone", || processes_naming("sleep\x001000").is_empty());
+    until("its processes to be gone", || processes_naming(&nap).is_empty());
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Containers<'_> {
             state_dir: config.root.join("containers"),
             run_dir: config.run_root.clone(),
             self_exe: config.self_exe.clone(),
+            networks: None,
         })?)
     }
 
@@ -51,6 +52,13 @@ impl Containers<'_> {
         let runtime = self.runtime()?;
         let ended = runtime.start_attached(id, attach);
         ended.map_err(|error| forget_unstarted(&runtime, id, error).into())
+    }
+
+    /// What `docker inspect` shows of a container.
+    pub fn inspect(&self, reference: &str) -> Result<serde_json::Value> {
+        let runtime = self.runtime()?;
+        let id = runtime.resolve(reference)?;
+        Ok(runtime.inspect(&id)?)
     }
 
     /// Makes an image of a container's files. Returns its id.

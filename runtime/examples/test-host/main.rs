@@ -10,7 +10,7 @@ use runtime::{
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    if let Some(code) = runtime::dispatch(&args) {
+    if let Some(code) = runtime::dispatch(&args, |_, _| None) {
         return code;
     }
     let args: Vec<String> = args.into_iter().map(|arg| arg.into_string().unwrap()).collect();
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         state_dir: state_dir.into(),
         run_dir: run_dir.into(),
         self_exe: std::env::current_exe().unwrap(),
+        networks: None,
     };
     let runtime = Runtime::open(config).unwrap();
     match (*command, rest) {
@@ -89,6 +90,10 @@ fn step(runtime: &Runtime, rootfs: &str, command: &[&str]) -> ExitCode {
         hostname: "step".into(),
         insecure: false,
         extra_hosts: Vec::new(),
+        groups: Vec::new(),
+        shm_size: None,
+        ulimits: Vec::new(),
+        stop: None,
     };
     let mut print = |_, bytes: &[u8]| {
         use std::io::Write;

@@ -19,6 +19,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::network::NetworksOf;
 use crate::protocol::{self, Frame};
 use crate::state::{ContainerLock, StateDir};
 use crate::sys::{self, Forked};
@@ -27,7 +28,7 @@ use crate::sys::{self, Forked};
 pub(crate) const GREETING: &[u8] = b"wherry monitor 1";
 
 /// `wherry monitor STATE_DIR RUN_DIR ID`: not for people. Must be called before any thread exists.
-pub fn monitor_main(args: &[OsString]) -> ExitCode {
+pub fn monitor_main(args: &[OsString], networks: NetworksOf) -> ExitCode {
     // Whatever else the command had open is not the monitor's: it would hold a caller's pipes for as long as it lives.
     sys::close_from(3);
     let Some((dirs, id)) = parse(args) else {
@@ -41,7 +42,8 @@ pub fn monitor_main(args: &[OsString]) -> ExitCode {
         Ok(Forked::Child) => {}
         Err(error) => return refuse(&command, &error),
     }
-    match supervisor::Supervisor::new(dirs, id, command, lock) {
+    let networks = networks(dirs.state_root(), dirs.run_root());
+    match supervisor::Supervisor::new(dirs, id, command, lock, networks) {
         Ok(supervisor) => {
             supervisor.run();
             ExitCode::SUCCESS

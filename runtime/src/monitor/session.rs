@@ -18,6 +18,7 @@ use crate::health::HealthState;
 use crate::launch::{ChildStreams, Launched};
 use crate::limits;
 use crate::log::{LogDriver, Splitter};
+use crate::network::NetworkService;
 use crate::protocol::{Frame, WindowSize};
 use crate::request::OutputStream;
 use crate::sys::SignalTap;
@@ -170,6 +171,7 @@ pub(super) struct Session<'a> {
     pub(super) tap: Option<&'a SignalTap>,
     pub(super) stdin_once: bool,
     pub(super) prober: Option<Prober<'a>>,
+    pub(super) network: Option<&'a mut (dyn NetworkService + 'static)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -182,6 +184,7 @@ enum Source {
     Client(usize),
     Probe,
     ProbeOutput,
+    Network,
 }
 
 impl Session<'_> {
@@ -199,7 +202,7 @@ impl Session<'_> {
             let probe_spoke = ready.contains(&Source::Probe);
             for source in ready {
                 match source {
-                    Source::Ended | Source::Probe | Source::ProbeOutput => {}
+                    Source::Ended | Source::Probe | Source::ProbeOutput | Source::Network => {}
                     Source::Output(index) => self.read_output(index, &mut buffer),
                     Source::StdinRoom => self.streams.write_stdin(),
                     Source::Listener => self.accept(),
@@ -209,6 +212,9 @@ impl Session<'_> {
             }
             if !ended {
                 self.look_after_health(probe_spoke, handle);
+            }
+            if let Some(network) = &mut self.network {
+                network.work();
             }
             self.forget_gone();
             self.streams.outputs.retain(|output| !output.closed);
@@ -263,7 +269,17 @@ impl Session<'_> {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
             }
         }
-        let timeout = self.prober.as_ref().and_then(Prober::patience).map(timespec);
+        if let Some(network) = &self.network {
+            for fd in network.fds() {
+                sources.push(Source::Network);
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            }
+        }
+        let patience = [
+            self.prober.as_ref().and_then(Prober::patience),
+            self.network.as_ref().and_then(|network| network.patience()),
+        ];
+        let timeout = patience.into_iter().flatten().min().map(timespec);
         let _ = poll(&mut fds, timeout.as_ref());
         sources
             .into_iter()

@@ -9,14 +9,18 @@ use rustix::process::{WaitOptions, waitpid};
 use super::client::Client;
 use super::probe::Prober;
 use super::session::{self, Request, Session, Streams};
-use crate::bundle;
+use crate::bundle::{self, Ground, HostFiles};
 use crate::cgroup::Cgroup;
 use crate::clock::{self, Deadline, Stopwatch};
 use crate::error::{Error, Result};
+use crate::events::Journal;
 use crate::health::HealthState;
 use crate::id::ContainerId;
 use crate::launch::{self, BundleDir, ChildStreams, Launched, Program};
 use crate::log::{self, LogDriver};
+use crate::network::{self, Attachment, Networks};
+use crate::options::NetworkMode;
+use crate::process::ProcessRef;
 use crate::protocol::{self, Frame};
 use crate::record::{Record, State, Status};
 use crate::rootfs;
@@ -42,6 +46,9 @@ pub(super) struct Supervisor {
     log: Box<dyn LogDriver>,
     tap: Option<SignalTap>,
     bundle: BundleDir,
+    networks: Option<Box<dyn Networks>>,
+    attachment: Option<Attachment>,
+    journal: Journal,
 }
 
 type Prepared = (Record, State, UnixListener, Box<dyn LogDriver>, BundleDir);
@@ -59,6 +66,7 @@ impl Supervisor {
         id: ContainerId,
         command: UnixStream,
         lock: ContainerLock,
+        networks: Option<Box<dyn Networks>>,
     ) -> Result<Self, (UnixStream, Error)> {
         let prepared = Self::prepare(&dirs, &id);
         let (record, state, listener, log, bundle) = match prepared {
@@ -67,7 +75,21 @@ impl Supervisor {
         };
         let tap = SignalTap::open(&[libc::SIGTERM, libc::SIGINT]).ok().flatten();
         let clients = Client::new(command).into_iter().collect();
-        Ok(Self { dirs, record, state, lock, listener, clients, log, tap, bundle })
+        let journal = dirs.journal();
+        Ok(Self {
+            dirs,
+            record,
+            state,
+            lock,
+            listener,
+            clients,
+            log,
+            tap,
+            bundle,
+            networks,
+            attachment: None,
+            journal,
+        })
     }
 
     fn prepare(dirs: &StateDir, id: &ContainerId) -> Result<Prepared> {
@@ -91,8 +113,9 @@ impl Supervisor {
         self.state.restart_count = 0;
         self.state.stopped_by_user = false;
         let rootfs = rootfs::mount(&self.record.rootfs, &self.bundle.rootfs(), &self.dirs.stubs());
+        let ready = rootfs.and_then(|path| self.attach_networks().map(|()| path));
         let last = loop {
-            let run = match &rootfs {
+            let run = match &ready {
                 Ok(path) => self.run_once(path.clone()),
                 Err(error) => Run::NotStarted(copy_of(error)),
             };
@@ -116,6 +139,31 @@ impl Supervisor {
         self.end(&last);
     }
 
+    /// Connects the container to its networks, for all runs of this monitor's life.
+    fn attach_networks(&mut self) -> Result<()> {
+        if !matches!(self.record.options.network, NetworkMode::Named(_)) {
+            return Ok(());
+        }
+        let Some(networks) = &self.networks else {
+            return Err(Error::unsupported(
+                format!("network \"{}\"", self.record.options.network),
+                "this program has no networks of its own",
+            ));
+        };
+        self.attachment = Some(networks.attach(&self.record).map_err(network::refused)?);
+        Ok(())
+    }
+
+    /// Whose `/etc/hosts` and its like the container has.
+    fn host_files(&self) -> Result<HostFiles> {
+        match &self.record.options.network {
+            NetworkMode::Container(other) => {
+                Ok(HostFiles::Shared(self.dirs.container(&self.dirs.resolve(other)?)))
+            }
+            _ => Ok(HostFiles::Own(self.dirs.container(&self.record.id))),
+        }
+    }
+
     fn run_once(&mut self, rootfs: std::path::PathBuf) -> Run {
         let (launched, streams) = match self.launch(rootfs) {
             Ok(launched) => launched,
@@ -132,6 +180,7 @@ impl Supervisor {
         self.carry(&launched, streams);
         let exit_code = wait_for(launched.process.pid());
         self.state.oom_killed = Cgroup::of(self.record.id.as_str()).saw_oom_kill();
+        self.note_death(exit_code, watch.elapsed());
         let _ = Cgroup::of(self.record.id.as_str()).remove();
         launch::forget_container(&self.bundle);
         reap_children();
@@ -142,9 +191,15 @@ impl Supervisor {
         let record = &self.record;
         let options = &record.options;
         let find = |reference: &str| first_process_of(&self.dirs, reference);
-        let files = self.dirs.container(&record.id);
-        let (mut facts, root) =
-            bundle::gather(rootfs, &record.user, record.hostname(), options, &files, &find)?;
+        let ground = Ground {
+            rootfs,
+            user: &record.user,
+            hostname: record.hostname(),
+            options,
+            files: self.host_files()?,
+            network: self.attachment.as_ref(),
+        };
+        let (mut facts, root) = bundle::gather(ground, &find)?;
         root.make_dirs(&record.workdir)?;
         let view = self.bundle.path().join("cgroup");
         bundle::lay_out_cgroups(&mut facts, record.id.as_str(), options, &view)?;
@@ -196,10 +251,27 @@ impl Supervisor {
             tap: self.tap.as_ref(),
             stdin_once: self.record.options.stdin_once,
             prober,
+            network: self
+                .attachment
+                .as_mut()
+                .and_then(|attachment| attachment.service.as_deref_mut()),
         };
         let (state, record, dirs, lock) = (&mut self.state, &self.record, &self.dirs, &self.lock);
+        let journal = &self.journal;
         let mut handle = |request| {
+            let before = state.health.as_ref().map(|health| health.status);
+            let event = event_of(&request, record);
             let done = handle_request(request, launched, &cgroup, state, record);
+            match (&event, state.health.as_ref().map(|health| health.status)) {
+                (Some((action, signal)), _) if done.is_ok() => {
+                    let more = signal.as_ref().map(|signal| ("signal", signal.as_str()));
+                    journal.container(record, action, more.as_slice());
+                }
+                (None, Some(now)) if before != Some(now) => {
+                    journal.container(record, &format!("health_status: {}", now.as_str()), &[]);
+                }
+                _ => {}
+            }
             let _ = dirs.write_state(&record.id, state, lock);
             done
         };
@@ -268,15 +340,26 @@ impl Supervisor {
         state.status = Status::Running;
         state.pid = Some(launched.process.pid());
         state.pid_start = Some(launched.process.start());
+        state.monitor = own_process();
         state.started_at = Some(clock::now());
         state.finished_at = None;
         state.exit_code = 0;
         state.error = String::new();
         state.oom_killed = false;
         let _ = self.dirs.write_state(&self.record.id, &self.state, &self.lock);
+        self.journal.container(&self.record, "start", &[]);
         for client in &mut self.clients {
             client.send(&Frame::Started);
         }
+    }
+
+    fn note_death(&self, exit_code: i32, ran: Duration) {
+        if self.state.oom_killed {
+            self.journal.container(&self.record, "oom", &[]);
+        }
+        let (code, seconds) = (exit_code.to_string(), ran.as_secs().to_string());
+        let more = [("exitCode", code.as_str()), ("execDuration", seconds.as_str())];
+        self.journal.container(&self.record, "die", &more);
     }
 
     fn note_end(&mut self, status: Status, exit_code: i32) -> Frame {
@@ -305,8 +388,15 @@ impl Supervisor {
 
     /// Removes what has to go and tells everybody who is still connected.
     fn end(self, last: &Frame) {
-        let Self { dirs, record, lock, listener, mut clients, log, .. } = self;
+        let Self { dirs, record, lock, listener, mut clients, log, networks, attachment, .. } =
+            self;
         drop(log);
+        if attachment.is_some() {
+            drop(attachment);
+            if let Some(Err(left)) = networks.map(|networks| networks.release(&record.id)) {
+                tracing::warn!("take back the networks of {}: {left}", record.id);
+            }
+        }
         let _ = rustix::mount::unmount(self.bundle.rootfs(), rustix::mount::UnmountFlags::DETACH);
         // `restart` holds the removal back for the time between two runs.
         let is_removed = dirs
@@ -322,6 +412,19 @@ impl Supervisor {
         drop(listener);
         drop(lock);
         clients.into_iter().for_each(|client| client.finish(last));
+    }
+}
+
+/// The event that a request is, where it is one, with the signal it sends.
+fn event_of(request: &Request, record: &Record) -> Option<(&'static str, Option<String>)> {
+    match request {
+        Request::Signal { number: 0, .. } => {
+            Some(("kill", Some(record.stop_signal.number().to_string())))
+        }
+        Request::Signal { number, .. } => Some(("kill", Some(number.to_string()))),
+        Request::Pause => Some(("pause", None)),
+        Request::Resume => Some(("unpause", None)),
+        Request::Health(_) => None,
     }
 }
 
@@ -384,6 +487,12 @@ fn wait_for(pid: i32) -> i32 {
 /// Takes leave of children that have ended without being waited for.
 fn reap_children() {
     while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+}
+
+/// What proves that this monitor lives.
+fn own_process() -> Option<(i32, u64)> {
+    let pid = i32::try_from(std::process::id()).ok()?;
+    ProcessRef::of(pid).ok().map(|process| (process.pid(), process.start()))
 }
 
 fn copy_of(error: &Error) -> Error {

@@ -85,10 +85,19 @@ fn logs_are_bounded_by_default_and_options_are_checked() {
 }
 
 #[test]
-fn networks_of_later_versions_are_refused_with_what_there_is() {
-    assert_eq!("host".parse::<NetworkMode>().unwrap(), NetworkMode::Host);
-    assert_eq!("none".parse::<NetworkMode>().unwrap(), NetworkMode::None);
-    assert_eq!("container:db".parse::<NetworkMode>().unwrap(), NetworkMode::Container("db".into()));
-    let error = "mynet".parse::<NetworkMode>().unwrap_err().to_string();
-    assert!(error.contains("--network host"), "{error}");
+fn a_network_is_a_mode_or_a_name() {
+    for (text, mode) in [
+        ("host", NetworkMode::Host),
+        ("none", NetworkMode::None),
+        ("default", NetworkMode::Named("bridge".to_owned())),
+        ("localnet", NetworkMode::Named("localnet".to_owned())),
+        ("container:web", NetworkMode::Container("web".to_owned())),
+        ("ns:/run/netns/x", NetworkMode::Namespace("/run/netns/x".into())),
+    ] {
+        assert_eq!(text.parse::<NetworkMode>().unwrap(), mode, "{text}");
+    }
+    for bad in ["", "container:", "ns:relative", "bridge:x"] {
+        let error = bad.parse::<NetworkMode>().unwrap_err().to_string();
+        assert!(error.contains("the name of a network"), "{bad}: {error}");
+    }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses another part of it")]
 
 use std::fs;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -21,17 +22,41 @@ const APPLETS: [&str; 36] = [
     "seq", "yes", "grep", "chmod", "chown", "unshare", "readlink", "trap", "printf", "tr", "stat",
 ];
 
-/// Programs and time-outs of a test machine that cannot run containers at all.
+/// Whether this machine can run the containers of the tests; if not, the skip is counted.
 pub fn can_run_containers() -> bool {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: containers need root on this machine");
-        return false;
+        return skip("needs root");
     }
-    if !Path::new(BUSYBOX).exists() {
-        eprintln!("skipped: Debian's busybox-static is not installed");
-        return false;
+    if !is_static(Path::new(BUSYBOX)) {
+        return skip("needs busybox-static");
     }
     true
+}
+
+/// Whether the program needs no files beside it: Debian's other busybox is linked to the machine's libraries.
+fn is_static(program: &Path) -> bool {
+    let interpreter = b"/ld-linux";
+    let head = fs::read(program).unwrap_or_default();
+    let head = head.get(..4096).unwrap_or_default();
+    !head.is_empty() && !head.windows(interpreter.len()).any(|window| window == interpreter)
+}
+
+/// Records that the running test is skipped, where `cargo xtask test` counts; gives false.
+pub fn skip(reason: &str) -> bool {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("skipped: {test} {reason}");
+    if let Some(log) = std::env::var_os("WHERRY_TEST_SKIPS") {
+        let mut log = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        log.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
+    }
+    false
+}
+
+/// Whether a peer is installed; if not, the skip is counted.
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+        || skip(&format!("needs {program}"))
 }
 
 /// Whether a control-group controller is there; a test that needs it is skipped, and says so.
@@ -39,10 +64,7 @@ pub fn has_controller(name: &str) -> bool {
     let v1 = Path::new("/sys/fs/cgroup").join(name).is_dir();
     let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
         .is_ok_and(|list| list.split_whitespace().any(|c| c == name));
-    if !v1 && !v2 {
-        eprintln!("skipped: this machine has no {name} controller");
-    }
-    v1 || v2
+    v1 || v2 || skip(&format!("needs the control group controller {name}"))
 }
 
 pub struct Machine {
@@ -229,6 +251,7 @@ fn config(dir: &Path) -> RuntimeConfig {
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),
         self_exe: env!("CARGO_BIN_EXE_wherry-runtime-test-host").into(),
+        networks: None,
     }
 }
 
