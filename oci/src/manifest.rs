@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::descriptor::Descriptor;
 use crate::json::null_is_default;
@@ -327,11 +327,11 @@ struct Shape {
     schema_version: Option<u32>,
     #[serde(rename = "mediaType")]
     media_type: Option<MediaType>,
-    manifests: Option<Value>,
-    layers: Option<Value>,
-    config: Option<Value>,
+    manifests: Option<IgnoredAny>,
+    layers: Option<IgnoredAny>,
+    config: Option<IgnoredAny>,
     #[serde(rename = "fsLayers")]
-    fs_layers: Option<Value>,
+    fs_layers: Option<IgnoredAny>,
 }
 
 enum ShapeKind {

@@ -16,7 +16,8 @@ use crate::error::{Error, ErrorKind, Result, at};
 use crate::gc::Roots;
 use crate::layer::{LayerId, LayerRecord, record};
 use crate::lease::Item;
-use crate::names::Name;
+use crate::names::{Name, Named};
+use crate::snapshot::SnapshotKey;
 
 /// Fetches content again: gets what is wanted and the names that need it, gives a stream of
 /// the whole content, or `None` where no source is known.
@@ -32,6 +33,8 @@ pub enum Problem {
     /// An unpacked layer has no readable record, no folder, or nothing below it where there
     /// should be something.
     DamagedLayer,
+    /// The file of the names cannot be read: what is referenced cannot be told.
+    DamagedNames,
     /// A name needs a blob that is not there.
     MissingBlob,
     /// A file that does not belong where it is.
@@ -118,7 +121,9 @@ impl Store {
         let damaged = self.damaged_blobs(&present, &mut report)?;
         let mut needed = BTreeMap::new();
         let mut layers = BTreeSet::new();
-        self.trace_names(&mut needed, &mut layers, &mut report)?;
+        let names = self.readable_names(refetch.is_some(), &mut report)?;
+        let known = names.is_some();
+        self.trace_names(names.unwrap_or_default(), &mut needed, &mut layers, &mut report)?;
         let kept = self.trace_roots(roots, &mut layers)?;
         for (digest, needed) in &needed {
             let problem = match (present.contains(digest), damaged.contains(digest)) {
@@ -142,6 +147,9 @@ impl Store {
             report.add(Problem::StrayFile, &path, Vec::new(), false);
         }
         self.check_layers(&layers, refetch.is_some(), &mut report)?;
+        if !known {
+            report.findings.retain(|finding| finding.problem != Problem::Unreferenced);
+        }
         report.findings.sort_by(|a, b| (a.problem, &a.subject).cmp(&(b.problem, &b.subject)));
         Ok(report)
     }
@@ -252,13 +260,27 @@ impl Store {
         }
     }
 
+    /// The names, restored where they were damaged and may be repaired; `None` where they stay so.
+    fn readable_names(&self, repair: bool, report: &mut Report) -> Result<Option<Vec<Named>>> {
+        let path = match self.names().list() {
+            Err(Error::Names { path, .. }) => path,
+            other => return other.map(Some),
+        };
+        if repair {
+            self.restore_names()?;
+        }
+        report.add(Problem::DamagedNames, &path.display(), Vec::new(), repair);
+        repair.then(|| self.names().list()).transpose()
+    }
+
     fn trace_names(
         &self,
+        names: Vec<Named>,
         needed: &mut BTreeMap<Digest, Needed>,
         layers: &mut BTreeSet<LayerId>,
         report: &mut Report,
     ) -> Result<()> {
-        for entry in self.names().list()? {
+        for entry in names {
             let mut todo = vec![(entry.descriptor.clone(), true, 0)];
             while let Some((descriptor, required, depth)) = todo.pop() {
                 let known = needed.entry(descriptor.digest().clone()).or_insert_with(|| Needed {
@@ -387,6 +409,11 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Bytes of the files in a snapshot: what was changed, or the whole tree where it is a copy.
+    pub fn snapshot_bytes(&self, key: &SnapshotKey) -> Result<u64> {
+        bytes_in(&self.layout().snapshots().join(key.as_str()))
     }
 
     /// How much the store holds.

@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// An archive is not what it should be.
-    #[error("{what} is not a readable image archive: {reason}")]
+    #[error("{what} is not a readable archive: {reason}")]
     Archive {
         /// Which archive, or which part of it.
         what: String,
@@ -108,6 +108,14 @@ pub enum Error {
         layers: usize,
         /// How many the config lists.
         diff_ids: usize,
+    },
+    /// The names cannot be read.
+    #[error("{} is damaged: {reason}; `wherry store check --repair` puts the copy of the last change in its place", path.display())]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Something that is stored like an image and is none.
     #[error("{digest} is not an image: it is {kind}")]
@@ -259,6 +267,7 @@ impl Error {
             | Self::Document { .. }
             | Self::LayersDiffer { .. }
             | Self::Layer { .. }
+            | Self::Names { .. }
             | Self::Record { .. } => self.layer_kind(),
             Self::Full { .. } => ErrorKind::Full,
             Self::Format { .. }

@@ -1,7 +1,8 @@
 //! Images as they are read: the manifest for a platform, its config, sizes, history, and what
 //! goes when a name goes.
 
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oci::limits::INDEX_DEPTH_MAX;
 use oci::{
@@ -108,16 +109,25 @@ pub struct FreedLayer {
     pub chain_id: ChainId,
 }
 
+/// What other images still need.
+#[derive(Default)]
+struct Kept {
+    ids: HashSet<Digest>,
+    chains: HashSet<ChainId>,
+}
+
 /// The images of a store, for reading.
 #[derive(Clone, Debug)]
 pub struct Images {
     content: Content,
     layers: Layers,
+    /// Sizes of layers that were looked up: images share them.
+    sizes: Arc<Mutex<HashMap<Digest, u64>>>,
 }
 
 impl Images {
     pub(crate) fn new(content: Content, layers: Layers) -> Self {
-        Self { content, layers }
+        Self { content, layers, sizes: Arc::default() }
     }
 
     /// The image under `root` that serves `platform` best. A plain manifest serves as it is.
@@ -202,31 +212,56 @@ impl Images {
         Ok(HistoryLine { step, diff_id: layer.map(|layer| layer.diff_id.clone()), bytes })
     }
 
-    /// Known once the layer was unpacked or made here; before that, the blob's length.
-    fn layer_bytes(&self, layer: &LayerBlob) -> Result<u64> {
-        let record = self.layers.diff_record(&layer.diff_id)?;
-        Ok(record.map_or(layer.descriptor.size(), |record| record.bytes))
+    /// Bytes of one layer's files: known once the layer was unpacked or made here; before that,
+    /// the blob's length.
+    pub fn layer_bytes(&self, layer: &LayerBlob) -> Result<u64> {
+        let sizes = || self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = sizes().get(&layer.diff_id) {
+            return Ok(*bytes);
+        }
+        match self.layers.diff_record(&layer.diff_id)? {
+            Some(record) => {
+                sizes().insert(layer.diff_id.clone(), record.bytes);
+                Ok(record.bytes)
+            }
+            None => Ok(layer.descriptor.size()),
+        }
     }
 
     /// What becomes free when `removed` goes and only `remaining` stay. What cannot be read of
     /// the image that goes is not listed; what stays must be readable.
     pub fn freed_by(&self, removed: &Descriptor, remaining: &[Named]) -> Result<Freed> {
-        let (mut ids, mut chains) = (BTreeSet::new(), BTreeSet::new());
-        for entry in remaining {
+        let mut freed = self.freed_by_each(std::slice::from_ref(removed), remaining)?;
+        Ok(freed.pop().unwrap_or_default())
+    }
+
+    /// The same of several that go one after the other: what two of them share becomes free with
+    /// the later one.
+    pub fn freed_by_each(&self, removed: &[Descriptor], remaining: &[Named]) -> Result<Vec<Freed>> {
+        let mut kept = Kept::default();
+        let mut seen = HashSet::new();
+        for entry in remaining.iter().filter(|entry| seen.insert(entry.descriptor.digest())) {
             for image in self.images_under(&entry.descriptor)? {
-                ids.insert(image.id().clone());
-                chains.extend(image.config().chain_ids());
+                kept.ids.insert(image.id().clone());
+                kept.chains.extend(image.config().chain_ids());
             }
         }
+        let freed = removed.iter().rev().map(|removed| self.freed(removed, &mut kept));
+        let mut freed = freed.collect::<Result<Vec<Freed>>>()?;
+        freed.reverse();
+        Ok(freed)
+    }
+
+    fn freed(&self, removed: &Descriptor, kept: &mut Kept) -> Result<Freed> {
         let mut freed = Freed::default();
         for image in self.images_under(removed)? {
-            if !ids.insert(image.id().clone()) {
+            if !kept.ids.insert(image.id().clone()) {
                 continue;
             }
             freed.images.push(image.id().clone());
             let pairs = image.config().chain_ids().into_iter().zip(image.config().diff_ids());
             for (chain_id, diff_id) in pairs.rev() {
-                if chains.insert(chain_id.clone()) {
+                if kept.chains.insert(chain_id.clone()) {
                     freed.layers.push(FreedLayer { diff_id: diff_id.clone(), chain_id });
                 }
             }

@@ -73,6 +73,11 @@ impl Layout {
         self.root.join("index.json")
     }
 
+    /// What the last change of the names wrote, once more.
+    pub(crate) fn names_backup(&self) -> PathBuf {
+        self.root.join("index.json.backup")
+    }
+
     pub(crate) fn blobs(&self, algorithm: Algorithm) -> PathBuf {
         self.root.join("blobs").join(algorithm.as_str())
     }

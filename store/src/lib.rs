@@ -18,6 +18,7 @@ mod lease;
 pub mod limits;
 mod lock;
 mod names;
+mod restore;
 mod snapshot;
 mod staging;
 pub mod tar;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::path::Path;
 use std::str::FromStr;
 
 use oci::{Descriptor, Digest, Reference, annotation};
@@ -159,21 +160,59 @@ impl Names {
             let bytes = serde_json::to_vec(&file)
                 .map_err(|e| Error::Record { path: path.clone(), reason: e.to_string() })?;
             disk.replace(&path, &bytes)?;
+            // The change is made. The copy is for the day on which something damages the file,
+            // and that it could not be written is no reason to say that nothing was changed.
+            let _ = disk.replace_lazily(&layout.names_backup(), &bytes);
         }
         Ok(answer)
     }
 
-    fn read(&self) -> Result<IndexFile> {
-        let path = self.content.layout().names_file();
-        let file = std::fs::File::open(&path).map_err(at("open", &path))?;
-        let mut bytes = Vec::new();
-        file.take(NAMES_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(at("read", &path))?;
-        if bytes.len() as u64 > NAMES_BYTES_MAX {
-            return Err(Error::Record { path, reason: "it is too large".to_owned() });
+    /// Puts a readable file in the place of one that is not: the copy that the last change left,
+    /// or the images that `rebuild` finds, without names. The damaged file is kept beside.
+    pub(crate) fn restore(&self, rebuild: impl FnOnce() -> Result<Vec<Descriptor>>) -> Result<()> {
+        let (layout, disk) = (self.content.layout(), self.content.disk());
+        let _lock = Lock::exclusive(disk, &layout.lock("names"))?;
+        if self.read().is_ok() {
+            return Ok(());
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Record { path, reason: error.to_string() })
+        let path = layout.names_file();
+        let file = match read_index(&layout.names_backup()) {
+            Ok(file) => file,
+            Err(_) => IndexFile::of(rebuild()?),
+        };
+        let bytes = serde_json::to_vec(&file)
+            .map_err(|e| Error::Record { path: path.clone(), reason: e.to_string() })?;
+        let damaged = path.with_extension("json.damaged");
+        disk.remove_file_if_there(&damaged)?;
+        match std::fs::hard_link(&path, &damaged) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.map_err(at("keep", &damaged))?,
+        }
+        disk.replace(&path, &bytes)
     }
+
+    fn read(&self) -> Result<IndexFile> {
+        read_index(&self.content.layout().names_file())
+    }
+}
+
+fn read_index(path: &Path) -> Result<IndexFile> {
+    let damaged = |reason: &dyn fmt::Display| Error::Names {
+        path: path.to_path_buf(),
+        reason: reason.to_string(),
+    };
+    let file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(damaged(&"it is missing"));
+        }
+        other => other.map_err(at("open", path))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(NAMES_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(at("read", path))?;
+    if bytes.len() as u64 > NAMES_BYTES_MAX {
+        return Err(damaged(&"it is too large"));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| damaged(&error))
 }
 
 fn point(
@@ -222,6 +261,14 @@ struct IndexFile {
     manifests: Vec<Descriptor>,
     #[serde(flatten)]
     extra: Map<String, Value>,
+}
+
+impl IndexFile {
+    fn of(manifests: Vec<Descriptor>) -> Self {
+        let media_type = Value::from("application/vnd.oci.image.index.v1+json");
+        let extra = Map::from_iter([("mediaType".to_owned(), media_type)]);
+        Self { schema_version: 2, manifests, extra }
+    }
 }
 
 fn from_descriptor(descriptor: Descriptor) -> Named {

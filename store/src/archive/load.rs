@@ -29,9 +29,7 @@ impl Archives {
     /// Loads every image of an archive, compressed or not. Their content is held by `lease`
     /// until they have names.
     pub fn load(&self, input: impl Read + Send, lease: &Lease) -> Result<Vec<Loaded>> {
-        let mut input = BufReader::with_capacity(256 * 1024, input);
-        refuse_unknown_compression(&mut input)?;
-        let decoded = crate::layer::decoder(input).map_err(|error| broken(&error))?;
+        let decoded = crate::layer::file_decoder(input).map_err(|error| broken(&error))?;
         let staged = self.stage(BufReader::with_capacity(256 * 1024, decoded), lease)?;
         if let Some(index) = staged.document("index.json")? {
             return self.layout_images(&index, lease);
@@ -289,15 +287,6 @@ fn names_of(entry: &Descriptor) -> Vec<String> {
         .annotation(annotation::CONTAINERD_IMAGE_NAME)
         .or_else(|| entry.annotation(annotation::REF_NAME).filter(whole));
     name.map(str::to_owned).into_iter().collect()
-}
-
-fn refuse_unknown_compression(input: &mut impl io::BufRead) -> Result<()> {
-    let name = match input.fill_buf().map_err(|error| broken(&error))? {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
-        [b'B', b'Z', b'h', ..] => "bzip2",
-        _ => return Ok(()),
-    };
-    Err(broken(&format!("it is compressed with {name}: decompress it first")))
 }
 
 fn from_tar(error: TarError) -> Error {

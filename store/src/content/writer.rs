@@ -124,10 +124,11 @@ impl Drop for Writer {
     }
 }
 
-/// A store error as one that a writer can return.
+/// A store error as one that a writer can return: its kind outside, the whole of it within.
 pub(crate) fn into_io(error: Error) -> io::Error {
-    match error {
-        Error::Io { source, .. } | Error::Full { source, .. } => source,
-        other => io::Error::other(other),
-    }
+    let kind = match &error {
+        Error::Io { source, .. } | Error::Full { source, .. } => source.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }

@@ -1,13 +1,17 @@
 //! The collector's view of a store on disk.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::Metadata;
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use oci::{Algorithm, Descriptor, Digest, ManifestOrIndex, Raw};
+use oci::limits::CONFIG_BYTES_MAX;
+use oci::{Algorithm, Descriptor, Digest, ManifestOrIndex, RawError};
 use rustix::io::Errno;
+use serde::Deserialize;
 
 use super::collector::{Area, Reading, References};
 use super::{Collection, Roots};
@@ -19,21 +23,30 @@ use crate::lease::{self, Item};
 
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
+/// What documents name, by digest: since the digest proves the document, it holds for the next
+/// cycle too, and a document that went meanwhile only keeps more than it need.
+pub(super) type Known = RefCell<HashMap<Digest, References>>;
+
 pub(super) struct StoreArea<'a> {
     store: &'a Store,
     what: &'a Collection<'a>,
+    known: &'a Known,
     fresh_since: SystemTime,
 }
 
 impl<'a> StoreArea<'a> {
     /// The cycle begins when its lock file is stamped: by the same clock that stamps blobs.
-    pub(super) fn open(store: &'a Store, what: &'a Collection<'a>) -> Result<Self> {
+    pub(super) fn open(
+        store: &'a Store,
+        what: &'a Collection<'a>,
+        known: &'a Known,
+    ) -> Result<Self> {
         let path = store.layout().lock("collector");
         crate::content::touch(&path).map_err(at("stamp", &path))?;
         let begun = std::fs::metadata(&path).and_then(|meta| meta.modified());
         let begun = begun.map_err(at("read", &path))?;
         let fresh_since = what.stamped_since.map_or(begun, |since| since.min(begun));
-        Ok(Self { store, what, fresh_since })
+        Ok(Self { store, what, known, fresh_since })
     }
 
     /// Where an item is, and where its tombstone is.
@@ -72,34 +85,13 @@ impl<'a> StoreArea<'a> {
         Ok(items)
     }
 
-    /// What a document names, by its exact bytes; a wrong digest is an error.
     fn document(&self, digest: &Digest) -> Result<References> {
-        let document = self.store.content().manifest(digest)?;
-        let mut found = References::default();
-        match &*document {
-            ManifestOrIndex::Index(index) => {
-                for child in index.manifests() {
-                    let media_type = child.media_type();
-                    match media_type.is_index() || media_type.is_manifest() {
-                        true => found.documents.push((child.digest().clone(), Reading::Optional)),
-                        false => found.blobs.push(child.digest().clone()),
-                    }
-                }
-            }
-            ManifestOrIndex::Manifest(manifest) => {
-                found.blobs.extend(manifest.children().map(|child| child.digest().clone()));
-                if manifest.config().media_type().is_config() {
-                    found.layers = self.chain(manifest.config())?;
-                }
-            }
+        if let Some(known) = self.known.borrow().get(digest) {
+            return Ok(known.clone());
         }
+        let found = references(self.store, digest)?;
+        self.known.borrow_mut().insert(digest.clone(), found.clone());
         Ok(found)
-    }
-
-    /// The unpacked layers that an image uses.
-    fn chain(&self, config: &Descriptor) -> Result<Vec<LayerId>> {
-        let config: Raw<oci::ImageConfig> = self.store.content().document(config.digest())?;
-        Ok(config.chain_ids().iter().map(LayerId::from).collect())
     }
 
     /// Whether a blob may be a document at all; saves reading layers.
@@ -134,6 +126,31 @@ impl Area for StoreArea<'_> {
 
     fn names(&self) -> Result<Vec<Descriptor>> {
         Ok(self.store.names().list()?.into_iter().map(|entry| entry.descriptor).collect())
+    }
+
+    /// What cannot be read is met again, and answered for, when it is asked for.
+    fn foresee(&self, documents: &[(Digest, Reading)]) {
+        let unread: Vec<&Digest> = {
+            let known = self.known.borrow();
+            let named = documents.iter().filter(|(_, reading)| *reading == Reading::Required);
+            named.map(|(digest, _)| digest).filter(|digest| !known.contains_key(*digest)).collect()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let share = unread.len().div_ceil(threads).max(DOCUMENTS_PER_THREAD_MIN);
+        let store = self.store;
+        let read = |digests: &[&Digest]| -> Vec<(Digest, References)> {
+            let read = |digest: &&Digest| {
+                references(store, digest).ok().map(|found| ((*digest).clone(), found))
+            };
+            digests.iter().filter_map(read).collect()
+        };
+        let mut known = self.known.borrow_mut();
+        std::thread::scope(|scope| {
+            let shares: Vec<_> =
+                unread.chunks(share).map(|digests| scope.spawn(move || read(digests))).collect();
+            // A share that panicked is read again where it is asked for.
+            known.extend(shares.into_iter().filter_map(|share| share.join().ok()).flatten());
+        });
     }
 
     fn references(&self, blob: &Digest, reading: Reading) -> Result<References> {
@@ -237,4 +254,52 @@ impl Area for StoreArea<'_> {
             }
         }
     }
+}
+
+/// Fewer documents are not worth a thread.
+const DOCUMENTS_PER_THREAD_MIN: usize = 64;
+
+/// What a document names, by its exact bytes; a wrong digest is an error.
+fn references(store: &Store, digest: &Digest) -> Result<References> {
+    let document = store.content().manifest(digest)?;
+    let mut found = References::default();
+    match &*document {
+        ManifestOrIndex::Index(index) => {
+            for child in index.manifests() {
+                let media_type = child.media_type();
+                match media_type.is_index() || media_type.is_manifest() {
+                    true => found.documents.push((child.digest().clone(), Reading::Optional)),
+                    false => found.blobs.push(child.digest().clone()),
+                }
+            }
+        }
+        ManifestOrIndex::Manifest(manifest) => {
+            found.blobs.extend(manifest.children().map(|child| child.digest().clone()));
+            if manifest.config().media_type().is_config() {
+                found.layers = chain(store, manifest.config())?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The unpacked layers that an image uses. Of its config only these are read: a collection reads
+/// the configs of all images.
+fn chain(store: &Store, config: &Descriptor) -> Result<Vec<LayerId>> {
+    #[derive(Deserialize)]
+    struct Config {
+        rootfs: Option<RootFs>,
+    }
+    #[derive(Deserialize)]
+    struct RootFs {
+        diff_ids: Option<Vec<Digest>>,
+    }
+    let digest = config.digest();
+    let bytes = store.content().small(digest, CONFIG_BYTES_MAX)?;
+    let config: Config = serde_json::from_slice(&bytes).map_err(|source| Error::Document {
+        digest: digest.clone(),
+        source: RawError::Json { kind: "image config", source },
+    })?;
+    let diff_ids = config.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
+    Ok(oci::chain_ids(&diff_ids).iter().map(LayerId::from).collect())
 }

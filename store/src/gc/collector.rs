@@ -11,7 +11,7 @@
 //! - Only what an *earlier* cycle condemned is removed, and only after this cycle's marks.
 //! - An error while marking ends the cycle before it has changed anything.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use oci::{Descriptor, Digest};
 
@@ -49,6 +49,8 @@ pub(super) trait Area {
     fn roots(&self) -> Result<Roots>;
     /// What names point at.
     fn names(&self) -> Result<Vec<Descriptor>>;
+    /// Told which documents will be asked for: an area may read them ahead, all at once.
+    fn foresee(&self, _documents: &[(Digest, Reading)]) {}
     /// What a blob keeps alive.
     fn references(&self, blob: &Digest, reading: Reading) -> Result<References>;
     /// What an unpacked layer keeps alive.
@@ -93,9 +95,9 @@ pub(super) struct Collector<'a, A> {
     area: &'a A,
     phase: Phase,
     old: Vec<Item>,
-    marked: BTreeSet<Item>,
+    marked: HashSet<Item>,
     /// Documents already read, and those to be read.
-    read: BTreeSet<Digest>,
+    read: HashSet<Digest>,
     documents: Vec<(Digest, Reading)>,
     layers: Vec<LayerId>,
     collected: Collected,
@@ -107,8 +109,8 @@ impl<'a, A: Area> Collector<'a, A> {
             area,
             phase: Phase::Condemned,
             old: Vec::new(),
-            marked: BTreeSet::new(),
-            read: BTreeSet::new(),
+            marked: HashSet::new(),
+            read: HashSet::new(),
             documents: Vec::new(),
             layers: Vec::new(),
             collected: Collected::default(),
@@ -176,6 +178,7 @@ impl<'a, A: Area> Collector<'a, A> {
                         false => self.keep(Item::Blob(descriptor.digest().clone())),
                     }
                 }
+                self.area.foresee(&self.documents);
                 Phase::Trace
             }
             _ => self.trace()?,

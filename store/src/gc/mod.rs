@@ -16,7 +16,7 @@ use crate::layer::LayerId;
 use crate::lease::Item;
 use crate::lock::Lock;
 use crate::staging;
-use area::StoreArea;
+use area::{Known, StoreArea};
 use collector::Collector;
 
 /// What is alive beside names, leases and snapshots: the images of stopped containers, the
@@ -66,10 +66,14 @@ impl Store {
     /// One cycle: removes what an earlier cycle condemned and nobody came for; condemns what
     /// is dead now. Runs while others read and write. Waits for a cycle of another process.
     pub fn collect(&self, what: &Collection<'_>) -> Result<Collected> {
+        self.cycle(what, &Known::default())
+    }
+
+    fn cycle(&self, what: &Collection<'_>, known: &Known) -> Result<Collected> {
         let lock_path = self.layout().lock("collector");
         let _lock = Lock::exclusive(self.disk(), &lock_path)?;
         self.layers().settle_store()?;
-        let area = StoreArea::open(self, what)?;
+        let area = StoreArea::open(self, what, known)?;
         let mut collector = Collector::new(&area);
         while !collector.step()? {}
         let mut collected = collector.finish();
@@ -82,8 +86,9 @@ impl Store {
 
     /// Two cycles, so that what is dead now is gone afterwards.
     pub fn prune(&self, what: &Collection<'_>) -> Result<Collected> {
-        let first = self.collect(what)?;
-        let mut second = self.collect(what)?;
+        let known = Known::default();
+        let first = self.cycle(what, &known)?;
+        let mut second = self.cycle(what, &known)?;
         second.removed.splice(0..0, first.removed);
         second.bytes += first.bytes;
         second.revived += first.revived;

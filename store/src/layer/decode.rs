@@ -34,6 +34,48 @@ pub(crate) fn decoder<'a>(from: impl Read + Send + 'a) -> io::Result<Box<dyn Rea
     })
 }
 
+/// The same for a file that a person hands in, which may also be compressed with xz or bzip2, as
+/// for Docker. A layer from a registry may not: no media type says so, and the memory that xz
+/// takes is the sender's to say.
+pub(crate) fn file_decoder<'a>(
+    from: impl Read + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let mut from = BufReader::with_capacity(BUFFER_BYTES, from);
+    let first = first_bytes(&mut from)?;
+    match (is_xz(first), is_bzip2(first)) {
+        (true, _) => Ok(Box::new(lzma_rust2::XzReader::new(Filling(from), true))),
+        (_, true) => Ok(Box::new(bzip2::bufread::MultiBzDecoder::new(from))),
+        _ => decoder(from),
+    }
+}
+
+/// A reader that gives less than was asked for only at its end: the xz decoder takes a short
+/// read of the padding between two blocks for a damaged file.
+struct Filling<R>(R);
+
+impl<R: Read> Read for Filling<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        super::pipe::fill(&mut self.0, buffer)
+    }
+}
+
+/// The magic of the xz format (xz-file-format, 2.1.1.1).
+fn is_xz(first: &[u8]) -> bool {
+    first.starts_with(b"\xfd7zXZ\0")
+}
+
+/// `BZh`, the block size, and the magic of a block or of the end of an empty stream.
+fn is_bzip2(first: &[u8]) -> bool {
+    const BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+    const END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
+    match first {
+        [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] => {
+            rest.starts_with(BLOCK) || rest.starts_with(END)
+        }
+        _ => false,
+    }
+}
+
 fn first_bytes(from: &mut impl BufRead) -> io::Result<&[u8]> {
     loop {
         match from.fill_buf() {

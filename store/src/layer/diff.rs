@@ -16,7 +16,7 @@ use super::compress::compress;
 use super::inode::{Attributes, entry_path, is_dir, is_opaque, is_whiteout, kind_of, look};
 use super::path::LayerPath;
 use super::stack::{Found, Stack};
-use super::{Layer, LayerId, Layers, decoder};
+use super::{Layer, LayerId, Layers, file_decoder};
 use crate::content::into_io;
 use crate::error::{Error, LayerError, Result, at};
 use crate::lease::{Held, Lease};
@@ -141,7 +141,7 @@ impl Layers {
             Hashing { inner: &mut io::sink(), hasher: Hasher::new(Algorithm::Sha256) };
         let tee = Tee { inner: blob.take(u64::MAX), out: &mut writer };
         let totals =
-            copy_tar(tee, &mut hashing).map_err(|error| from_io("read layer", self, error))?;
+            copy_tar(tee, &mut hashing).map_err(|error| from_io("write layer", self, error))?;
         let diff_id = hashing.hasher.finish();
         self.finish(writer, media_type, diff_id, totals)
     }
@@ -211,9 +211,13 @@ impl Layers {
     }
 }
 
+fn is_ours(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Error>())
+}
+
 /// Store errors travel through `io::Error` inside the pass.
 fn from_io(act: &'static str, layers: &Layers, error: io::Error) -> Error {
-    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+    if is_ours(&error) {
         return match error.into_inner().map(|inner| inner.downcast::<Error>()) {
             Some(Ok(inner)) => *inner,
             _ => at(act, layers.layout().root())(io::Error::from(io::ErrorKind::Other)),
@@ -249,30 +253,32 @@ impl Write for Hashing<'_> {
 fn copy_tar(tar: impl Read + Send, out: &mut dyn Write) -> io::Result<Totals> {
     let refuse = |source: TarError| match source {
         TarError::Io(error) => error,
-        other => into_io(Error::Archive { what: "the tar".to_owned(), reason: other.to_string() }),
+        other => broken(&other),
     };
-    let tee = Tee { inner: decoder(tar)?.take(LAYER_BYTES_MAX + 1), out };
+    let decoded = file_decoder(tar).map_err(|error| broken(&error))?;
+    let tee = Tee { inner: decoded.take(LAYER_BYTES_MAX + 1), out };
     let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, tee));
     let mut totals = Totals::default();
     while let Some(entry) = reader.next_entry().map_err(refuse)? {
-        LayerPath::parse(&entry.path).map_err(|reason| {
-            let hostile = super::extract::hostile(&entry.path)(reason);
-            refuse_layer(hostile)
-        })?;
+        LayerPath::parse(&entry.path)
+            .map_err(|reason| broken(&super::extract::hostile(&entry.path)(reason)))?;
         totals.entries += 1;
         totals.bytes += entry.size;
     }
     let mut rest = reader.into_inner();
     io::copy(&mut rest, &mut io::sink())?;
     match rest.get_ref().inner.limit() {
-        0 => Err(refuse_layer(LayerError::Limit { what: "bytes", limit: LAYER_BYTES_MAX })),
+        0 => Err(broken(&LayerError::Limit { what: "bytes", limit: LAYER_BYTES_MAX })),
         _ => Ok(totals),
     }
 }
 
-fn refuse_layer(error: LayerError) -> io::Error {
-    into_io(Error::Archive { what: "the tar".to_owned(), reason: error.to_string() })
+fn broken(reason: &dyn std::fmt::Display) -> io::Error {
+    into_io(Error::Archive { what: TAR.to_owned(), reason: reason.to_string() })
 }
+
+/// What an archive is called that comes as a stream.
+const TAR: &str = "the tar";
 
 struct Tee<'a, R, W: ?Sized> {
     inner: io::Take<R>,
@@ -280,8 +286,14 @@ struct Tee<'a, R, W: ?Sized> {
 }
 
 impl<R: Read, W: Write + ?Sized> Read for Tee<'_, R, W> {
+    /// What cannot be read is the archive's fault, what cannot be written the store's.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        let count = match self.inner.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            // What a reader below has written to failed.
+            Err(error) if is_ours(&error) => return Err(error),
+            other => other.map_err(|error| broken(&error))?,
+        };
         self.out.write_all(&buffer[..count])?;
         Ok(count)
     }

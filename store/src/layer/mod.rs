@@ -25,7 +25,7 @@ pub use record::{DiffRecord, LayerRecord};
 pub use stack::{Found, Stack};
 pub use unpack::{LayerBlob, Unpack};
 
-pub(crate) use decode::decoder;
+pub(crate) use decode::file_decoder;
 
 use crate::content::Content;
 use crate::disk::Disk;

@@ -128,17 +128,21 @@ impl Unpack {
         let planned = &self.planned[index];
         let folder = self.folder(index);
         self.layers.disk().create_dir_all(&folder)?;
-        let extracted =
-            extract(content, &folder, &planned.diff_id).map_err(|error| match error {
-                // The disk's fault, not the layer's.
-                LayerError::Entry { source, .. } if is_full(&source) => {
-                    Error::io("unpack into", self.staging.path(), source)
-                }
-                error => Error::Layer { layer: blob.digest().clone(), source: Box::new(error) },
-            })?;
+        let extracted = extract(content, &folder, &planned.diff_id)
+            .map_err(|error| self.refuse(blob.digest(), error))?;
         *lock(&planned.extracted) = Some(extracted);
         *lock(&planned.blob) = Some(blob.clone());
         Ok(())
+    }
+
+    fn refuse(&self, layer: &Digest, error: LayerError) -> Error {
+        match error {
+            // The disk's fault, not the layer's.
+            LayerError::Entry { source, .. } if is_full(&source) => {
+                Error::io("unpack into", self.staging.path(), source)
+            }
+            error => Error::Layer { layer: layer.clone(), source: Box::new(error) },
+        }
     }
 
     /// Publishes every layer, base first. Returns the id of the topmost.
@@ -178,10 +182,8 @@ impl Unpack {
         let Some(extracted) = extracted else {
             return Err(Error::NoSuchLayer { id: planned.id.to_string() });
         };
-        let bytes = settle(extracted, &below).map_err(|source| Error::Layer {
-            layer: planned.diff_id.clone(),
-            source: Box::new(source),
-        })?;
+        let bytes =
+            settle(extracted, &below).map_err(|error| self.refuse(&planned.diff_id, error))?;
         let record = LayerRecord {
             parent: parent.map(|id| id.digest().clone()),
             diff_id: Some(planned.diff_id.clone()),

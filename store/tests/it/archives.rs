@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci::{Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform, Raw, Reference};
 use store::tar::{Entry, Kind, Reader, Writer};
-use store::{Displaced, Name, SaveFormat, Saved};
+use store::{DiffOptions, Displaced, Error, Name, SaveFormat, Saved};
 
 use crate::support::{Tar, TestStore, gzip, store};
 
@@ -159,8 +159,8 @@ fn what_is_no_image_archive_is_refused_with_the_reason() {
     refused(&[b'7'; 2048], "checksum");
     refused(&Tar::new().file("x", b"1").build(), "neither index.json nor manifest.json");
     refused(&Tar::new().file("manifest.json", b"{").build(), "expected a sequence");
-    refused(b"\xfd7zXZ\0....", "xz: decompress it first");
-    refused(b"BZh9....", "bzip2: decompress it first");
+    refused(b"\xfd7zXZ\0....", "the input is not a readable archive");
+    refused(b"BZh91AY&SY....", "the input is not a readable archive");
     let list = br#"[{"Config":"../../etc/passwd","Layers":[]}]"#;
     refused(&Tar::new().file("manifest.json", list).build(), "`..`");
     let list = br#"[{"Config":"c.json","Layers":[]}]"#;
@@ -261,4 +261,53 @@ fn a_manifest_without_layers_is_an_image_too() {
     assert_eq!((&loaded[0].descriptor, loaded[0].names.len()), (&descriptor, 0));
     let manifest: Raw<Manifest> = to.content().document(descriptor.digest()).expect("reads");
     assert!(manifest.layers().is_empty());
+}
+
+/// The files are of several blocks and streams: a reader that stops at the first would see less.
+#[test]
+fn archives_compressed_with_xz_and_bzip2_are_read_to_their_end() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/store/");
+    let whole = "sha256:eb18e9d8d15de76919f7fb5b5e085c8515ecbc2a73adb38f785f3d815593d765";
+    for name in ["three-files.tar.xz", "three-files.tar.bz2"] {
+        let store = store();
+        let file = std::fs::File::open(format!("{folder}{name}")).expect("opens");
+        let made = store.layers().add_tar(file, &DiffOptions::default()).expect(name);
+        assert_eq!((made.diff_id.to_string().as_str(), made.entries), (whole, 3), "{name}");
+
+        let bytes = std::fs::read(format!("{folder}{name}")).expect("reads");
+        for cut in [bytes.len() / 3, bytes.len() - 40] {
+            let cut = &bytes[..cut];
+            let error = store.layers().add_tar(cut, &DiffOptions::default()).expect_err("is short");
+            assert!(error.to_string().starts_with("the tar is not a readable archive"), "{error}");
+        }
+    }
+}
+
+/// The media type of a layer names no such compression, and how much memory xz takes is the sender's to say.
+#[test]
+fn a_layer_of_a_registry_is_not_decompressed_with_xz() {
+    let store = store();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/store/");
+    let bytes = std::fs::read(format!("{folder}three-files.tar.xz")).expect("reads");
+    let layer = store::LayerBlob {
+        descriptor: store.blob(&bytes),
+        diff_id: "sha256:eb18e9d8d15de76919f7fb5b5e085c8515ecbc2a73adb38f785f3d815593d765"
+            .parse()
+            .expect("a digest"),
+    };
+    let lease = store.lease("test").expect("lease");
+    let error = store.layers().unpack(&[layer], &lease).expect_err("is no tar");
+    assert!(error.to_string().contains("invalid tar"), "{error}");
+}
+
+#[test]
+fn what_is_wrong_with_an_archive_is_not_called_the_stores_fault() {
+    let store = store();
+    let mut bytes = gzip(&Tar::new().file("a", &vec![b'x'; 100_000]).build());
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].fill(0xff);
+    let error = store.layers().add_tar(&bytes[..], &DiffOptions::default()).expect_err("damaged");
+    assert!(matches!(error, Error::Archive { .. }), "{error}");
+    assert_eq!(error.kind(), store::ErrorKind::Corrupt, "{error}");
+    assert!(!error.to_string().contains(&store.root().display().to_string()), "{error}");
 }

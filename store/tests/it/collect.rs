@@ -424,3 +424,87 @@ fn nobody_waits_for_a_collection_and_what_comes_meanwhile_stays() {
     assert!(store.content().path(&Digest::sha256(&reused_tar)).exists());
     assert_eq!(store.layers().list().expect("lists").len(), 1);
 }
+
+/// Damages `index.json`, and sees that everything that needs it names the way out.
+fn damage_names(store: &Store, how: &str) -> std::path::PathBuf {
+    let path = store.root().join("index.json");
+    match how {
+        "truncated" => {
+            let bytes = std::fs::read(&path).expect("reads");
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("writes");
+        }
+        "empty" => std::fs::write(&path, b"").expect("writes"),
+        _ => std::fs::remove_file(&path).expect("removes"),
+    }
+    let error = store.names().list().expect_err("is damaged").to_string();
+    assert!(error.contains("index.json") && error.contains("store check --repair"), "{error}");
+    let error = store.collect(&local()).expect_err("is damaged").to_string();
+    assert!(error.contains("before anything was removed"), "{error}");
+    path
+}
+
+/// Covers: DST-82, DST-81
+#[test]
+fn damaged_names_come_back_from_the_copy_of_the_last_change() {
+    for how in ["truncated", "empty", "missing"] {
+        let store = store();
+        let (one, _) = image(&store, "one");
+        let (two, _) = image(&store, "two");
+        store.names().set(&name("one"), &one, Displaced::Forget).expect("sets");
+        store.names().set(&name("two"), &two, Displaced::Forget).expect("sets");
+        let before = store.names().list().expect("lists");
+        let path = damage_names(&store, how);
+
+        let report = store.check(None).expect("checks");
+        let found: Vec<_> = report.findings.iter().map(|f| (f.problem, f.repaired)).collect();
+        assert_eq!(found, [(Problem::DamagedNames, false)], "{how}: the rest cannot be told");
+        assert!(!report.is_sound());
+        assert!(store.names().list().is_err(), "a check alone changes nothing");
+
+        let report = store.check(Some(&|_, _| Ok(None))).expect("repairs");
+        let found: Vec<_> = report.findings.iter().map(|f| (f.problem, f.repaired)).collect();
+        assert_eq!(found, [(Problem::DamagedNames, true)], "{how}");
+        assert_eq!(store.names().list().expect("lists"), before, "{how}");
+        assert_eq!(path.with_extension("json.damaged").exists(), how != "missing");
+        assert!(store.check(None).expect("checks").findings.is_empty());
+    }
+}
+
+/// Covers: DST-82
+#[test]
+fn without_that_copy_whole_images_come_back_without_names() {
+    let store = store();
+    let (whole, _) = image(&store, "whole");
+    let (broken, tar) = image(&store, "broken");
+    store.names().set(&name("whole"), &whole, Displaced::Forget).expect("sets");
+    store.names().set(&name("broken"), &broken, Displaced::Forget).expect("sets");
+    std::fs::remove_file(store.content().path(&Digest::sha256(&tar))).expect("removes");
+    std::fs::remove_file(store.root().join("index.json.backup")).expect("removes");
+    damage_names(&store, "truncated");
+    store.check(Some(&|_, _| Ok(None))).expect("repairs");
+    let found = store.names().list().expect("lists");
+    assert_eq!(found.len(), 1, "an image that lacks a layer is no image: {found:?}");
+    assert_eq!((&found[0].name, found[0].descriptor.digest()), (&None, whole.digest()));
+    assert_eq!(found[0].descriptor.size(), whole.size());
+}
+
+/// What a collection has read of an image it does not read again in its second cycle, and still
+/// it keeps what the image needs.
+#[test]
+fn a_document_that_goes_between_two_cycles_costs_no_other_blob() {
+    let store = store();
+    let (kept, tar) = image(&store, "kept");
+    store.names().set(&name("kept"), &kept, Displaced::Forget).expect("sets");
+    let_the_stamps_age(&store);
+    let calls = std::cell::Cell::new(0);
+    let roots = || {
+        calls.set(calls.get() + 1);
+        if calls.get() == 2 {
+            std::fs::remove_file(store.content().path(kept.digest())).expect("removes");
+        }
+        Ok(Roots::default())
+    };
+    let collected = store.prune(&Collection { roots: &roots, ..local() }).expect("prunes");
+    assert_eq!((calls.get(), collected.removed.len()), (2, 0));
+    assert!(store.content().path(&Digest::sha256(&tar)).exists());
+}

@@ -1,6 +1,6 @@
 //! Images as they are read.
 
-use oci::{Descriptor, History, ImageConfig, Index, Manifest, MediaType, Platform, Raw};
+use oci::{Descriptor, Digest, History, ImageConfig, Index, Manifest, MediaType, Platform, Raw};
 use store::{Error, Named};
 
 use crate::support::{Tar, TestStore, store};
@@ -149,4 +149,24 @@ fn an_image_whose_manifest_and_config_disagree_is_refused() {
     let root = store.content().put_raw(&Raw::encode(&manifest).expect("encodes")).expect("stores");
     let error = store.images().open_manifest(&root).expect_err("disagree");
     assert!(error.to_string().contains("1 layers and 0 layer ids"), "{error}");
+}
+
+/// Several images that go one after the other: a layer that two of them share is told with the later.
+#[test]
+fn what_several_images_free_is_told_of_the_last_that_has_it() {
+    let store = store();
+    let tar = |name: &str| Tar::new().file(name, b"1").build();
+    let (base, a, b, c) = (tar("base"), tar("a"), tar("b"), tar("c"));
+    let one = store.image(&[base.clone(), a.clone()]);
+    let two = store.image(&[base.clone(), b.clone()]);
+    let stays = store.image(std::slice::from_ref(&c));
+    let named = Named { name: None, descriptor: stays };
+    let freed =
+        store.images().freed_by_each(&[one.clone(), two.clone()], &[named]).expect("counts");
+    let layers = |n: usize| freed[n].layers.iter().map(|l| l.diff_id.clone()).collect::<Vec<_>>();
+    assert_eq!(layers(0), [Digest::sha256(&a)]);
+    assert_eq!(layers(1), [Digest::sha256(&b), Digest::sha256(&base)]);
+    assert_eq!((freed[0].images.len(), freed[1].images.len()), (1, 1));
+    let alone = store.images().freed_by(&two, &[Named { name: None, descriptor: one }]);
+    assert_eq!(alone.expect("counts").layers.len(), 1, "the base is still needed");
 }
