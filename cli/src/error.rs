@@ -23,8 +23,8 @@ pub(crate) enum Error {
     /// A container could not be made or started: the status is 125, 126 or 127.
     #[error("{source}")]
     Container {
-        /// The engine's refusal or failure.
-        source: engine::Error,
+        /// The refusal or failure.
+        source: Box<Error>,
         /// The verb, for the pointer to its help.
         verb: &'static str,
     },
@@ -83,12 +83,25 @@ impl Error {
         Self::Refused { message: message.into(), hint: hint.into(), kind: ErrorKind::Invalid }
     }
 
+    /// A failure before the container's own status, with a pointer to the help of `verb`.
+    pub(crate) fn in_container(verb: &'static str) -> impl Fn(Self) -> Self {
+        move |error| match error {
+            Self::Engine(_) | Self::Refused { .. } | Self::File { .. } => {
+                Self::Container { source: Box::new(error), verb }
+            }
+            said => said,
+        }
+    }
+
     /// The exit status.
     pub(crate) fn status(&self) -> u8 {
         match self {
             Self::Words(problem) => problem.exit(),
             Self::Engine(error) => of_kind(error.kind()),
-            Self::Container { source, .. } => run_status(source),
+            Self::Container { source, .. } => match source.as_ref() {
+                Self::Engine(engine::Error::Runtime(error)) => error.run_exit_code(),
+                _ => EXIT_CONTAINER,
+            },
             Self::Listing(_) | Self::Template(_) => 1,
             Self::Refused { kind, .. } => of_kind(*kind),
             Self::File { source, .. } => match source.kind() {
@@ -108,7 +121,9 @@ impl Error {
     /// What the user can do, a sentence a line.
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Engine(error) | Self::Container { source: error, .. } => error.hints(),
+            Self::Words(problem) => problem.hint().into_iter().map(str::to_owned).collect(),
+            Self::Engine(error) => error.hints(),
+            Self::Container { source, .. } => source.hints(),
             Self::Refused { hint, .. } if !hint.is_empty() => vec![hint.clone()],
             Self::Several(errors) => errors.iter().flat_map(Self::hints).collect(),
             _ => Vec::new(),
@@ -149,6 +164,9 @@ impl Error {
     }
 }
 
+/// Exit status where nothing of a container was started, as Docker's.
+pub(crate) const EXIT_CONTAINER: u8 = 125;
+
 /// Exit status of a command whose reader went away: 128 and SIGPIPE.
 const BROKEN_PIPE: u8 = 141;
 
@@ -161,15 +179,6 @@ pub(crate) fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::Conflict => 5,
         ErrorKind::Unavailable => 6,
         ErrorKind::Full => 7,
-    }
-}
-
-/// The status of `run`, `exec`, `create` and `start` that failed before the container's own: 125, or what the
-/// runtime says about a command that cannot be started.
-fn run_status(error: &engine::Error) -> u8 {
-    match error {
-        engine::Error::Runtime(error) => error.run_exit_code(),
-        _ => 125,
     }
 }
 
@@ -205,12 +214,29 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What somebody typed, or a registry sent, is repeated in a message. A line is for reading: its length is bounded, and it does not
+/// steer the terminal.
+fn readable(line: &str) -> String {
+    let harmless =
+        |c: char| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
+    let mut text: String = line.chars().take(LINE_CHARACTERS).map(harmless).collect();
+    let left = line.chars().count().saturating_sub(LINE_CHARACTERS);
+    if left > 0 {
+        text.push_str(&format!("… ({left} characters more)"));
+    }
+    text
+}
+
+/// The longest line of a message.
+const LINE_CHARACTERS: usize = 2000;
+
 /// Says what went wrong and gives the status.
 pub(crate) fn report(error: &Error) -> ExitCode {
     use std::io::Write as _;
     let mut stderr = io::stderr().lock();
-    for line in error.lines() {
-        if writeln!(stderr, "{line}").is_err() {
+    let lines = error.lines().join("\n");
+    for line in lines.lines() {
+        if writeln!(stderr, "{}", readable(line)).is_err() {
             break;
         }
     }
@@ -246,9 +272,39 @@ mod tests {
     }
 
     #[test]
+    fn nothing_started_is_125_whatever_stood_in_the_way() {
+        let in_run = Error::in_container("run");
+        let missing = || Error::Engine(engine::Error::NoSuchImage { name: "x".into() });
+        let file =
+            Error::File { act: "read", path: "/x".into(), source: io::ErrorKind::NotFound.into() };
+        for error in [missing(), Error::refused("no", ""), file] {
+            assert_eq!(in_run(error).status(), 125);
+        }
+        assert_eq!(in_run(Error::Status(3)).status(), 3, "the container's own status");
+        let lines = in_run(missing()).lines();
+        assert!(
+            lines[0].ends_with("\n\nRun 'wherry run --help' for more information"),
+            "{lines:?}"
+        );
+        assert!(lines[1].starts_with("hint: "), "{lines:?}");
+    }
+
+    #[test]
     fn hints_stand_on_lines_of_their_own() {
         let lines = Error::refused("no", "do this").lines();
         assert_eq!(lines, ["wherry: no", "hint: do this"]);
+    }
+
+    #[test]
+    fn a_line_of_a_message_is_bounded_and_leaves_the_terminal_alone() {
+        for (line, shown) in [
+            ("short\tline", "short\tline".to_owned()),
+            ("\u{1b}[2Jgone", "\u{fffd}[2Jgone".to_owned()),
+            (&"é".repeat(2000), "é".repeat(2000)),
+            (&"é".repeat(2003), "é".repeat(2000) + "… (3 characters more)"),
+        ] {
+            assert_eq!(readable(line), shown);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, Command};
 
 /// Verbs that `wherry --help` lists first, in Docker's order.
-const COMMON: [&str; 11] =
+pub(crate) const COMMON: [&str; 11] =
     ["run", "exec", "ps", "build", "pull", "push", "images", "login", "logout", "version", "info"];
 
 /// The width for help texts; Docker's own where it does not know the terminal's.

@@ -17,7 +17,7 @@ Written by a test of the `cli` package (`UPDATE_EXPECT=1 cargo test -p cli refer
 | 5 | in conflict with what is there: a name in use, a container that runs |
 | 6 | the other side cannot be reached |
 | 7 | no space left |
-| 125 | `run`, `create`, `exec`, `start`: nothing was started |
+| 125 | `run`: nothing was started; `create`, `exec`, `start`: the command line cannot be followed |
 | 126, 127 | `run`, `exec`: the command cannot be invoked, or is not there |
 | other | `run`, `exec`, `start -a`: what the container's command returned; 128 and a signal's number where that ended it |\n
 A message names what failed; lines that begin with `hint:` say what can be done about it.\n";

@@ -104,5 +104,10 @@ pub(crate) fn text_variable(name: &str) -> Option<String> {
 }
 
 fn path_variable(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|text| !text.is_empty()).map(PathBuf::from)
+    env::var_os(name).filter(|text| !text.is_empty()).map(|text| anchored(PathBuf::from(text)))
+}
+
+/// The path from the root of the file system on: a monitor works in another folder than the command that starts it.
+pub fn anchored(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -143,8 +143,11 @@ impl Error {
             Self::AmbiguousId { .. }
             | Self::Invalid(_)
             | Self::Reference(_)
-            | Self::Configuration { .. }
-            | Self::Build(_) => ErrorKind::Invalid,
+            | Self::Configuration { .. } => ErrorKind::Invalid,
+            Self::Build(error) => match behind(error) {
+                Some(cause) => cause.kind(),
+                None => of_build(error),
+            },
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::Denied { .. } | Self::Trust(_) => ErrorKind::Denied,
             Self::Io { source, .. } => of_io(source),
@@ -170,6 +173,7 @@ impl Error {
     /// What the user can do, one sentence a line; none where the message says it.
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::Build(error) => behind(error).map_or_else(Vec::new, Self::hints),
             Self::Denied { reference, .. } => {
                 vec![format!("`wherry verify {reference}` shows each requirement and its outcome")]
             }
@@ -181,7 +185,29 @@ impl Error {
     }
 }
 
-fn of_io(error: &std::io::Error) -> ErrorKind {
+/// What a port of the engine told the builder: a refusal by policy, a registry that is down, an image that is not there.
+fn behind(error: &builder::Error) -> Option<&Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// A build fails of what its author wrote, unless the disk was full.
+fn of_build(error: &builder::Error) -> ErrorKind {
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>().map(of_io);
+        io.or_else(|| cause.downcast_ref().map(of_store)) == Some(ErrorKind::Full)
+    };
+    if causes(error).any(full) { ErrorKind::Full } else { ErrorKind::Invalid }
+}
+
+/// What stands behind an error, the nearest cause first.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |cause| cause.source())
+}
+
+/// Who can mend what the operating system refuses.
+pub(crate) fn of_io(error: &std::io::Error) -> ErrorKind {
     use std::io::ErrorKind as Io;
     match error.kind() {
         Io::NotFound => ErrorKind::NotFound,

@@ -25,9 +25,12 @@ impl Engine {
 
 /// The layers and blobs that the build cache wants to keep.
 fn build_cache_roots(engine: &Engine) -> store::Result<Roots> {
-    let damaged = |error: builder::Error| store::Error::Record {
-        path: engine.store().root().join("buildcache"),
-        reason: error.to_string(),
+    let damaged = |error: builder::Error| match error {
+        builder::Error::Cache { act, path, source } => store::Error::Io { act, path, source },
+        error => store::Error::Record {
+            path: engine.store().root().join("buildcache"),
+            reason: error.to_string(),
+        },
     };
     let items = CacheIndex::open(&engine.store().root()).and_then(|cache| cache.roots());
     let mut roots = Roots::default();

@@ -11,6 +11,7 @@ pub mod doctor;
 mod error;
 pub mod housekeeping;
 pub mod images;
+pub mod machine;
 mod network;
 mod parallel;
 mod ports;

@@ -33,8 +33,7 @@ pub(crate) fn cause() -> Option<String> {
     let mut bytes = vec![0; limits::ERROR_BYTES];
     let length = rustix::io::read(&read_end, &mut bytes).ok()?;
     bytes.truncate(length);
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    text.lines().next().filter(|line| !line.is_empty()).map(in_dockers_words)
+    in_dockers_words(&String::from_utf8_lossy(&bytes))
 }
 
 /// Closes the diary of a start that went well.
@@ -102,26 +101,80 @@ impl Visit for Line {
     }
 }
 
-/// The library's words for a mount that failed show the whole of its data; Docker names the two places.
-fn in_dockers_words(line: &str) -> String {
+/// What is said of errors by their names, which is all that the library logs of some.
+const ERRORS: [(&str, &str); 12] = [
+    ("EACCES", "permission denied"),
+    ("EBUSY", "device or resource busy"),
+    ("EEXIST", "file exists"),
+    ("EINVAL", "invalid argument"),
+    ("ELOOP", "too many levels of symbolic links"),
+    ("ENAMETOOLONG", "file name too long"),
+    ("ENODEV", "no such device"),
+    ("ENOENT", "no such file or directory"),
+    ("ENOSPC", "no space left on device"),
+    ("ENOTDIR", "not a directory"),
+    ("EPERM", "operation not permitted"),
+    ("EROFS", "read-only file system"),
+];
+
+/// The cause out of what was logged; nothing where the library's own error tells more than its log.
+fn in_dockers_words(diary: &str) -> Option<String> {
+    let first = diary.lines().next().filter(|line| !line.is_empty())?;
+    if first.starts_with("failed to apply cgroup") {
+        return None;
+    }
+    Some(match failed_mount(first) {
+        Some(mount) => mount.words(diary),
+        None => match errno(first) {
+            Some((shown, words)) => first.replace(shown, words),
+            None => first.to_owned(),
+        },
+    })
+}
+
+/// The first error that is shown by its name, and the words for it.
+fn errno(text: &str) -> Option<(&str, &'static str)> {
+    let start = text.find("Nix(")?;
+    let shown = &text[start..start + text[start..].find(')')? + 1];
+    let name = shown.trim_start_matches("Nix(").trim_end_matches(')');
+    ERRORS.iter().find(|(known, _)| *known == name).map(|(_, words)| (shown, *words))
+}
+
+/// A mount that failed: its two places, and what is said of it.
+struct FailedMount<'t> {
+    source: &'t str,
+    target: &'t str,
+    reason: &'t str,
+}
+
+/// The library shows the whole of a mount's data; Docker names the two places.
+fn failed_mount(line: &str) -> Option<FailedMount<'_>> {
+    let data = line.strip_prefix("failed to mount Mount {")?;
     let quoted = |key: &str| {
-        let rest = line.split_once(key)?.1.trim_start_matches("Some(").strip_prefix('"')?;
-        Some(rest.split('"').next()?.to_owned())
+        let rest = data.split_once(key)?.1.trim_start_matches("Some(").strip_prefix('"')?;
+        rest.split('"').next()
     };
-    let mount = line.strip_prefix("failed to mount Mount {");
-    let (Some(rest), Some(target), Some(source)) =
-        (mount, quoted("destination: "), quoted("source: "))
-    else {
-        return line.to_owned();
-    };
-    let reason = rest.rsplit_once("}: ").map_or(rest, |(_, reason)| reason);
-    let text = format!("error mounting {source:?} to rootfs at {target:?}: {reason}");
-    let kinds = ["ENOTDIR", "EEXIST", "ot a directory", "File exists", "EISDIR", "s a directory"];
-    match kinds.iter().any(|kind| reason.contains(kind)) {
-        true => format!(
-            "{text}: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
-        ),
-        false => text,
+    let reason = data.rsplit_once(" }: ").map_or("", |(_, reason)| reason);
+    Some(FailedMount { source: quoted("source: ")?, target: quoted("destination: ")?, reason })
+}
+
+impl FailedMount<'_> {
+    fn words(&self, diary: &str) -> String {
+        let Self { source, target, reason } = self;
+        // A call that failed is logged by whoever asked for the mount, on a later line.
+        let reason = match (*reason, errno(diary)) {
+            ("syscall", Some((_, words))) => words,
+            (reason, _) if reason.contains("O_DIRECTORY") => "not a directory",
+            (reason, _) => reason,
+        };
+        let text = format!("error mounting {source:?} to rootfs at {target:?}: {reason}");
+        match reason {
+            // The kernel's word for a file that is to be mounted on a folder.
+            "not a directory" | "invalid argument" => format!(
+                "{text}: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+            ),
+            _ => text,
+        }
     }
 }
 
@@ -130,23 +183,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_that_failed_is_told_by_its_two_places() {
+    fn causes_are_told_in_dockers_words() {
+        const KIND: &str = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+        let mount = |target: &str, source: &str| {
+            format!(
+                r#"failed to mount Mount {{ destination: "{target}", typ: Some("bind"), source: Some("{source}"), options: Some(["rbind"]), uid_mappings: None }}"#
+            )
+        };
         let table = [
             (
-                r#"failed to mount Mount { destination: "/etc", typ: Some("bind"), source: Some("/etc/passwd"), options: Some(["rbind"]), uid_mappings: None }: ENOTDIR: Not a directory"#,
-                r#"error mounting "/etc/passwd" to rootfs at "/etc": ENOTDIR: Not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"#,
+                mount("/etc", "/f")
+                    + ": syscall\nfailed to prepare rootfs: Mount(Syscall(Nix(ENOTDIR)))\n",
+                Some(format!(
+                    r#"error mounting "/f" to rootfs at "/etc": not a directory: {KIND}"#
+                )),
             ),
             (
-                r#"failed to mount Mount { destination: "/x", typ: Some("tmpfs"), source: Some("tmpfs") }: EINVAL: Invalid argument"#,
-                r#"error mounting "tmpfs" to rootfs at "/x": EINVAL: Invalid argument"#,
+                mount("/etc/passwd", "/d") + ": cannot re-open [12] with O_DIRECTORY\n",
+                Some(format!(
+                    r#"error mounting "/d" to rootfs at "/etc/passwd": not a directory: {KIND}"#
+                )),
             ),
             (
-                "failed to set sysctl a=b: Invalid argument",
-                "failed to set sysctl a=b: Invalid argument",
+                mount("/x", "/d")
+                    + ": syscall\nfailed to prepare rootfs: Mount(Syscall(Nix(EPERM)))\n",
+                Some(
+                    r#"error mounting "/d" to rootfs at "/x": operation not permitted"#.to_owned(),
+                ),
             ),
+            (
+                "failed to set hostname \"x\": Nix(EINVAL)\n".to_owned(),
+                Some("failed to set hostname \"x\": invalid argument".to_owned()),
+            ),
+            (
+                "failed to set sysctl a=b: Invalid argument\nmore\n".to_owned(),
+                Some("failed to set sysctl a=b: Invalid argument".to_owned()),
+            ),
+            ("failed to apply cgroup Pid(1): V1(Write)\n".to_owned(), None),
+            (String::new(), None),
         ];
-        for (line, words) in table {
-            assert_eq!(in_dockers_words(line), words);
+        for (diary, words) in table {
+            assert_eq!(in_dockers_words(&diary), words, "{diary}");
         }
     }
 }

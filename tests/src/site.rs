@@ -4,8 +4,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 use xtask::images::{self, Base};
 
@@ -251,10 +255,8 @@ fn shown<S: AsRef<str>>(args: &[S]) -> String {
 /// Waits for the end of a command, within the deadline; reads its outputs meanwhile.
 #[track_caller]
 pub fn finish(mut child: Child, line: String) -> Run {
-    let mut stdout = child.stdout.take().expect("piped");
-    let mut stderr = child.stderr.take().expect("piped");
-    let out = std::thread::spawn(move || read_all(&mut stdout));
-    let err = std::thread::spawn(move || read_all(&mut stderr));
+    let out = read_all(child.stdout.take().expect("piped"));
+    let err = read_all(child.stderr.take().expect("piped"));
     let status = wait_within(&mut child, DEADLINE);
     let timed_out = status.is_none();
     let status = status.unwrap_or_else(|| {
@@ -262,44 +264,43 @@ pub fn finish(mut child: Child, line: String) -> Run {
         child.wait().expect("wait for what was killed")
     });
     // A detached child that keeps the pipe open would keep the reader: it gets a moment, not forever.
-    let stdout = join_within(out, Duration::from_secs(10), &line, "standard output");
-    let stderr = join_within(err, Duration::from_secs(10), &line, "standard error");
+    let [stdout, stderr] =
+        [(out, "standard output"), (err, "standard error")].map(|(all, what)| {
+            all.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| {
+                panic!("{line}: something that was left behind holds its {what} open")
+            })
+        });
     let run = Run::new(line, &std::process::Output { status, stdout, stderr });
     assert!(!timed_out, "did not end within {DEADLINE:?}: {run}");
     run
 }
 
-fn read_all(from: &mut impl Read) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes).expect("read the output");
-    bytes
-}
-
-#[track_caller]
-fn join_within(
-    reader: std::thread::JoinHandle<Vec<u8>>,
-    limit: Duration,
-    line: &str,
-    what: &str,
-) -> Vec<u8> {
-    assert!(
-        eventually(limit, || reader.is_finished()),
-        "{line}: something that was left behind holds its {what} open"
-    );
-    reader.join().expect("the reader does not panic")
+/// Reads an output to its end on a thread of its own, which sends it.
+fn read_all(mut from: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, all) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).expect("read the output");
+        // Nobody listens any more where the deadline has passed.
+        let _ = sender.send(bytes);
+    });
+    all
 }
 
 /// Waits for a process, at most this long.
 pub fn wait_within(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
+    let handle = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("open a child");
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(status) = child.try_wait().expect("wait for a child") {
-            return Some(status);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let patience = Timespec::try_from(left).expect("a limit of some minutes");
+        let mut ended = [PollFd::new(&handle, PollFlags::IN)];
+        match poll(&mut ended, Some(&patience)) {
+            Ok(0) => return None,
+            Ok(_) => return Some(child.wait().expect("wait for a child")),
+            Err(Errno::INTR) => {}
+            Err(error) => panic!("wait for a child: {error}"),
         }
-        if Instant::now() > deadline {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -21,8 +21,8 @@ impl Package {
     }
 }
 
-/// What `cargo xtask test` and `cargo xtask quickstart` install.
-pub const PACKAGES: &[Package] = &[
+/// What `cargo xtask quickstart` and everything else installs.
+pub const NEEDED: &[Package] = &[
     Package {
         name: "mmdebstrap",
         program: "mmdebstrap",
@@ -37,6 +37,25 @@ pub const PACKAGES: &[Package] = &[
         name: "curl",
         program: "curl",
         reason: "README fetches the application's page with it",
+    },
+];
+
+/// What `cargo xtask test` installs in addition. A test that does not find its peer is skipped and counted.
+pub const TESTS: &[Package] = &[
+    Package {
+        name: "busybox-static",
+        program: "/var/lib/dpkg/info/busybox-static.list",
+        reason: "the root file system of the runtime's tests",
+    },
+    Package {
+        name: "procps",
+        program: "ps",
+        reason: "`wherry top` shows the processes as ps(1) does, as `docker top`",
+    },
+    Package {
+        name: "strace",
+        program: "strace",
+        reason: "makes the n-th call of the kernel fail, to see what a start leaves behind",
     },
     Package {
         name: "skopeo",
@@ -53,12 +72,20 @@ pub const PACKAGES: &[Package] = &[
         program: "buildah",
         reason: "peer: builds the same Dockerfiles for comparison, pulls what we pushed",
     },
+    Package {
+        name: "docker.io",
+        program: "dockerd",
+        reason: "peer: runs its containers on our OCI runtime",
+    },
+    Package {
+        name: "podman",
+        program: "podman",
+        reason: "peer: runs its containers on our OCI runtime",
+    },
 ];
 
 /// What `cargo xtask bench` installs in addition, because it compares with them.
-pub const PEERS: &[Package] = &[
-    Package { name: "docker.io", program: "dockerd", reason: "peer: BuildKit and docker run" },
-    Package { name: "podman", program: "podman", reason: "peer: podman run" },
+pub const BENCH: &[Package] = &[
     Package { name: "crun", program: "crun", reason: "peer: the floor of container start" },
     Package {
         name: "time",
@@ -67,23 +94,31 @@ pub const PEERS: &[Package] = &[
     },
     Package { name: "umoci", program: "umoci", reason: "peer: unpacks what skopeo pulled" },
     Package { name: "runc", program: "runc", reason: "peer: the runtime below docker" },
+    Package {
+        name: "e2fsprogs",
+        program: "mkfs.ext4",
+        reason: "makes the file system that every tool is measured on",
+    },
 ];
+
+const GROUPS: [(&str, &[Package]); 3] = [("all", NEEDED), ("tests", TESTS), ("bench", BENCH)];
 
 /// The package list as text: name and reason, one a line.
 pub fn describe() -> String {
     let mut text = String::new();
-    for (heading, packages) in [("tests", PACKAGES), ("bench", PEERS)] {
+    for (heading, packages) in GROUPS {
         for package in packages {
-            text.push_str(&format!("{heading:<6} {:<16} {}\n", package.name, package.reason));
+            text.push_str(&format!("{heading:<6} {:<24} {}\n", package.name, package.reason));
         }
     }
     text
 }
 
-/// Installs what is missing of `packages`. Without root it says what to install and goes on: the tests that need it
+/// Installs what is missing of these groups. Without root it says what to install and goes on: the tests that need it
 /// are skipped and counted.
-pub fn ensure(root: &Path, packages: &[Package]) -> Result<()> {
-    let missing: Vec<&str> = packages.iter().filter(|p| !p.is_there()).map(|p| p.name).collect();
+pub fn ensure(root: &Path, groups: &[&[Package]]) -> Result<()> {
+    let packages = groups.iter().copied().flatten();
+    let missing: Vec<&str> = packages.filter(|p| !p.is_there()).map(|p| p.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -101,7 +136,9 @@ pub fn ensure(root: &Path, packages: &[Package]) -> Result<()> {
 /// Runs apt-get; its output is shown only when it fails. No service is started by an installation.
 fn quiet(root: &Path, args: &[&str]) -> Result<()> {
     let mut command = shell::command(root, "apt-get", args);
-    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").stdin(Stdio::null());
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    // Without these a peer's installation starts it as a service of the machine, on a port that somebody wants.
+    command.env("RUNLEVEL", "1").env("SYSTEMD_OFFLINE", "1");
     let output = shell::output(&mut command)?;
     if output.status.success() {
         return Ok(());
@@ -121,8 +158,11 @@ mod tests {
 
     #[test]
     fn every_package_says_why_it_is_needed() {
-        for package in PACKAGES.iter().chain(PEERS) {
+        let mut names: Vec<&str> = Vec::new();
+        for package in GROUPS.iter().flat_map(|(_, packages)| *packages) {
             assert!(package.reason.len() > 10, "{} has no reason", package.name);
+            assert!(!names.contains(&package.name), "{} stands twice", package.name);
+            names.push(package.name);
         }
         assert!(describe().contains("skopeo"));
     }

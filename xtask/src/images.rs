@@ -64,10 +64,14 @@ pub fn ensure(root: &Path, base: Base) -> Result<PathBuf> {
         return Ok(done);
     }
     let lock = File::create(cache.join("lock")).context("open the lock of the base images")?;
-    lock.lock().context("lock the base images")?;
+    if lock.try_lock().is_err() {
+        eprintln!("waiting for another process that makes base images");
+        lock.lock().context("lock the base images")?;
+    }
     if done.exists() {
         return Ok(done);
     }
+    eprintln!("making {} from Debian packages; it is made once", base.name());
     let work = cache.join(format!("work-{}", std::process::id()));
     fs::create_dir_all(&work).context(format_args!("make {}", work.display()))?;
     let made = match base {

@@ -9,14 +9,15 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
 Commands:
-  quickstart   Build the release binary and walk through the main job: build, ship, sign, verify, run
-  test [ARGS]  Install what the tests need, build the binary, run every test, count what was skipped
-  ci           What .ci/run runs: formatting, clippy, tidy, tests
-  tidy         Check the rules of docs/style.md and docs/architecture.md that a program can check
-  golden       Rewrite the golden files and inline expectations, and print what changed
-  bench AREA   Measure Wherry and its peers in turn (areas: build, run) and write docs/benchmarks.md
-  images       Make the base images of testdata/images and print where they are
-  packages     Print the Debian packages that the tests need, with the reason for each
+  quickstart      Build the release binary and walk through the main job: build, ship, sign, verify, run
+  test [ARGS]     Install what the tests need, build the binary, run every test, count what was skipped
+  ci              What .ci/run runs: formatting, clippy, tidy, tests
+  tidy            Check the rules of docs/style.md and docs/architecture.md that a program can check
+  golden          Rewrite the golden files and inline expectations, and print what changed;
+                  'golden corpus' asks peers what they make of testdata/dockerfiles/corpus
+  bench AREA      Measure Wherry and its peers in turn (areas: build, run) and write docs/benchmarks.md
+  images [NAME]   Make the base images of testdata/images, or one of them, and print where they are
+  packages        Print the Debian packages that the tests need, with the reason for each
 ";
 
 fn main() -> ExitCode {
@@ -40,7 +41,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         "tidy" => tidy::main(&root),
         "golden" => golden::main(&root, rest),
         "bench" => bench::main(&root, rest),
-        "images" => print_images(&root),
+        "images" => print_images(&root, rest),
         "packages" => {
             print!("{}", apt::describe());
             Ok(())
@@ -56,7 +57,14 @@ fn dispatch(args: &[String]) -> Result<()> {
     }
 }
 
-fn print_images(root: &std::path::Path) -> Result<()> {
+/// All with their names, or the path of the one that is asked for.
+fn print_images(root: &std::path::Path, names: &[String]) -> Result<()> {
+    if let [name] = names {
+        let known = images::Base::ALL.iter().find(|base| base.name() == name);
+        let base = known.ok_or_else(|| Failure::new(format!("no base image '{name}'")))?;
+        println!("{}", images::ensure(root, *base)?.display());
+        return Ok(());
+    }
     for image in images::Base::ALL {
         println!("{:<16} {}", image.name(), images::ensure(root, image)?.display());
     }

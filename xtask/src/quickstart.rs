@@ -29,7 +29,7 @@ struct Options {
 /// Walks through the main job: `quickstart [--keep] [--binary PATH]`.
 pub fn main(root: &Path, args: &[String]) -> Result<()> {
     let options = parse(args)?;
-    apt::ensure(root, apt::PACKAGES)?;
+    apt::ensure(root, &[apt::NEEDED])?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => {

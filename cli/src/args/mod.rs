@@ -4,6 +4,7 @@
 //! of `exec`) belongs to the command, even where it looks like a flag. A switch may be spelled out as
 //! `--rm=false`. And what is wrong is told in Docker's words, by [`problem`].
 
+mod not_yet;
 pub(crate) mod problem;
 #[cfg(test)]
 mod tests;
@@ -39,17 +40,24 @@ pub(crate) fn parse(argv: &[OsString]) -> Result<Parsed, Problem> {
     if let Some(topic) = &walk.help_topic {
         return help_on(&root, topic);
     }
-    if walk.asks_help
-        || (walk.command.has_subcommands() && walk.stopped_at.is_none() && !walk.asks_version)
-    {
-        return Ok(Parsed::Help(help::render(walk.command, &walk.path)));
+    let help = || Ok(Parsed::Help(help::render(walk.command, &walk.path)));
+    if walk.asks_help {
+        return help();
     }
     let matches = root.clone().try_get_matches_from(walk.prepared.clone());
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
+        // No verb was named, and nothing else was wrong.
+        Ok(_) if walk.command.has_subcommands() && !walk.asks_version => help(),
+        Err(error) if asks_for_a_verb(&error) => help(),
         Ok(cli) => Ok(Parsed::Verb(Box::new(cli))),
         Err(error) => Err(problem::explain(&error, walk.command, &walk.path, &argv_strings(argv))),
     }
+}
+
+fn asks_for_a_verb(error: &clap::Error) -> bool {
+    use clap::error::ErrorKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    matches!(error.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand)
 }
 
 fn argv_strings(argv: &[OsString]) -> Vec<String> {

@@ -2,97 +2,33 @@
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use engine::builder::frontend::span::nearest;
 
+use super::not_yet;
+use crate::error::EXIT_CONTAINER;
 use crate::help;
 
-/// Exit code of `run`, `create`, `exec` and `start` where nothing was started, as Docker's.
-const EXIT_CONTAINER: u8 = 125;
 /// Exit code of any other misuse of the command line (ADR 5).
 const EXIT_MISUSE: u8 = 2;
-
-/// Flags of Docker that a verb does not have yet: told apart from a typing mistake.
-const NOT_YET: &[(&str, &[&str])] = &[
-    (
-        "run",
-        &[
-            "attach",
-            "annotation",
-            "blkio-weight-device",
-            "cgroup-parent",
-            "cpu-rt-period",
-            "cpu-rt-runtime",
-            "device-cgroup-rule",
-            "device-read-bps",
-            "device-read-iops",
-            "device-write-bps",
-            "device-write-iops",
-            "expose",
-            "gpus",
-            "ip",
-            "ip6",
-            "isolation",
-            "kernel-memory",
-            "link",
-            "link-local-ip",
-            "mac-address",
-            "network-alias",
-            "publish",
-            "publish-all",
-            "runtime",
-            "storage-opt",
-            "use-api-socket",
-            "userns",
-            "volume-driver",
-            "volumes-from",
-            "disable-content-trust",
-        ],
-    ),
-    (
-        "build",
-        &[
-            "attest",
-            "builder",
-            "cache-from",
-            "cache-to",
-            "call",
-            "cgroup-parent",
-            "check",
-            "compress",
-            "disable-content-trust",
-            "force-rm",
-            "isolation",
-            "load",
-            "metadata-file",
-            "output",
-            "provenance",
-            "rm",
-            "sbom",
-            "security-opt",
-        ],
-    ),
-    ("pull", &["disable-content-trust"]),
-    ("push", &["disable-content-trust"]),
-    ("images", &["tree"]),
-    ("rmi", &["no-prune", "platform"]),
-    ("ps", &["size"]),
-    ("logs", &["details"]),
-    ("start", &["checkpoint", "checkpoint-dir"]),
-    ("exec", &["env-file"]),
-    ("rm", &["link"]),
-];
 
 /// A command line that cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Problem {
     text: String,
+    hint: Option<String>,
     exit: u8,
 }
 
 impl Problem {
     /// `wherry help WORDS` of something that is none.
     pub(crate) fn topic(words: &str) -> Self {
-        Self { text: format!("unknown help topic: {words}"), exit: EXIT_MISUSE }
+        Self { text: format!("unknown help topic: {words}"), hint: None, exit: EXIT_MISUSE }
+    }
+
+    /// What the user can do, where there is more than reading the help.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The exit code.
@@ -110,10 +46,12 @@ pub(crate) fn explain(
 ) -> Problem {
     let usage = help::usage(command, path);
     let name = path.join(" ");
-    let flag = |text: String| Problem {
+    let problem = |text: String, hint: Option<String>| Problem {
         text: format!("{text}\n\nUsage:  {usage}\n\nRun '{name} --help' for more information"),
+        hint,
         exit: exit_of(path),
     };
+    let flag = |text: String| problem(text, None);
     match error.kind() {
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
             let word = context(error, ContextKind::InvalidArg)
@@ -122,8 +60,8 @@ pub(crate) fn explain(
             if command.has_subcommands() && !word.starts_with('-') {
                 return unknown_command(&word, command, path);
             }
-            match unknown_flag(&word, path, argv) {
-                Some(text) => flag(text),
+            match unknown_flag(&word, command, path, argv) {
+                Some((text, hint)) => problem(text, hint),
                 None => wrong_count(command, path),
             }
         }
@@ -171,43 +109,65 @@ fn unknown_command(word: &str, command: &Command, path: &[String]) -> Problem {
             help::usage(command, path)
         ),
     };
+    let words = format!("{} {word}", path[1..].join(" "));
+    let (what, hint) = match not_yet::command(words.trim_start()) {
+        Some(instead) => ("command not supported yet", Some(instead.to_owned())),
+        None => ("unknown command", near_command(word, command, &name)),
+    };
     Problem {
-        text: format!("{}: unknown command: {name} {word}\n\n{tail}", path[0]),
+        text: format!("{}: {what}: {name} {word}\n\n{tail}", path[0]),
+        hint,
         exit: EXIT_MISUSE,
     }
 }
 
-/// Docker's text for a flag that the verb does not know; nothing where `word` is no flag.
-fn unknown_flag(word: &str, path: &[String], argv: &[String]) -> Option<String> {
+fn near_command(word: &str, command: &Command, name: &str) -> Option<String> {
+    let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    let names = shown.flat_map(|sub| sub.get_name_and_visible_aliases());
+    // Of two that are equally near, the one in common use was meant.
+    let common = help::COMMON.into_iter().filter(|name| command.find_subcommand(name).is_some());
+    let near = nearest(word, common.chain(names))?;
+    Some(format!("did you mean `{name} {near}`?"))
+}
+
+/// Docker's text for a flag that the verb does not know, and what was perhaps meant; nothing where `word` is no flag.
+fn unknown_flag(
+    word: &str,
+    command: &Command,
+    path: &[String],
+    argv: &[String],
+) -> Option<(String, Option<String>)> {
     let verb = path.last().map_or("", String::as_str);
     if let Some(long) = word.strip_prefix("--") {
         let long = long.split('=').next().unwrap_or(long);
-        let known =
-            |(verbs, flags): &(&str, &[&str])| same_verb(verbs, verb) && flags.contains(&long);
-        return Some(match NOT_YET.iter().any(known) {
-            true => format!("flag not supported yet: --{long}"),
-            false => format!("unknown flag: --{long}"),
+        return Some(match not_yet::flag(verb, long) {
+            true => (format!("flag not supported yet: --{long}"), instead_of(long)),
+            false => (format!("unknown flag: --{long}"), near_flag(long, command)),
         });
     }
     let letter = word.strip_prefix('-')?.chars().next()?;
-    if same_verb("run", verb) && matches!(letter, 'a' | 'p' | 'P') {
-        return Some(format!("flag not supported yet: -{letter}"));
+    let name = letter.to_string();
+    if not_yet::flag(verb, &name) {
+        return Some((format!("flag not supported yet: -{letter}"), instead_of(&name)));
     }
     let is_cluster = |typed: &&String| {
         typed.starts_with('-') && !typed.starts_with("--") && typed.contains(letter)
     };
     let typed = argv.iter().find(is_cluster).map_or(word, String::as_str);
-    Some(format!("unknown shorthand flag: '{letter}' in {typed}"))
+    // `-name` is Go's spelling of `--name`, which Docker's own flags do not follow.
+    let meant = command.get_arguments().find(|arg| arg.get_long() == Some(&typed[1..]));
+    let hint = meant.map(|_| format!("did you mean `-{typed}`?"));
+    Some((format!("unknown shorthand flag: '{letter}' in {typed}"), hint))
 }
 
-/// Whether `verb` is `canonical` or the same verb under its management command.
-fn same_verb(canonical: &str, verb: &str) -> bool {
-    match canonical {
-        "run" => matches!(verb, "run" | "create"),
-        "images" | "ps" => matches!(verb, "ls" | "list") || verb == canonical,
-        "rmi" => matches!(verb, "rmi" | "rm" | "remove"),
-        _ => verb == canonical,
-    }
+fn instead_of(flag: &str) -> Option<String> {
+    not_yet::instead_of(flag).map(str::to_owned)
+}
+
+fn near_flag(long: &str, command: &Command) -> Option<String> {
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let near = nearest(long, shown.filter_map(clap::Arg::get_long))?;
+    Some(format!("did you mean `--{near}`?"))
 }
 
 fn bad_value(error: &clap::Error, command: &Command) -> String {
@@ -267,6 +227,7 @@ fn wrong_count(command: &Command, path: &[String]) -> Problem {
             path[0],
             help::usage(command, path)
         ),
+        hint: None,
         exit: exit_of(path),
     }
 }

@@ -10,6 +10,10 @@ fn prepared(line: &str) -> String {
     argv_strings(&words)[1..].join(" ")
 }
 
+fn hint(line: &str) -> Option<String> {
+    parse(&words(line)).expect_err(line).hint().map(str::to_owned)
+}
+
 fn mistake(line: &str) -> (String, u8) {
     match parse(&words(line)) {
         Err(problem) => (problem.to_string(), problem.exit()),
@@ -104,6 +108,10 @@ fn the_first_line_of_a_mistake_names_it() {
         ("ps x", "wherry: 'wherry ps' accepts no arguments"),
         ("run", "wherry: 'wherry run' requires at least 1 argument"),
         ("help foo", "unknown help topic: foo"),
+        ("--zebra", "unknown flag: --zebra"),
+        ("--root", "flag needs an argument: --root"),
+        ("image --zebra", "unknown flag: --zebra"),
+        ("trust key --zebra", "unknown flag: --zebra"),
         ("run --gpus all busybox", "flag not supported yet: --gpus"),
         ("run -d -p 80:80 busybox", "flag not supported yet: -p"),
         ("image ls --tree", "flag not supported yet: --tree"),
@@ -122,6 +130,33 @@ fn the_first_line_of_a_mistake_names_it() {
 }
 
 #[test]
+fn slips_of_the_fingers_get_a_proposal_and_strangers_none() {
+    for (line, proposal) in [
+        ("imags", Some("did you mean `wherry images`?")),
+        ("rnu busybox", Some("did you mean `wherry run`?")),
+        ("image lss", Some("did you mean `wherry image ls`?")),
+        ("trust key generte x", Some("did you mean `wherry trust key generate`?")),
+        ("zebra", None),
+        ("run --naem x busybox", Some("did you mean `--name`?")),
+        ("container run --detatch busybox", Some("did you mean `--detach`?")),
+        ("run -name x busybox", Some("did you mean `--name`?")),
+        ("run --zebra busybox", None),
+        ("run -z busybox", None),
+        ("pull", None),
+        ("swarm init", Some("clusters are not there yet: containers run on this machine only")),
+        (
+            "search nginx",
+            Some(
+                "searching is a service of Docker Hub; `wherry tags REPOSITORY` lists one repository",
+            ),
+        ),
+    ] {
+        assert_eq!(hint(line).as_deref(), proposal, "{line}");
+    }
+    assert!(mistake("swarm init").0.starts_with("wherry: command not supported yet: wherry swarm"));
+}
+
+#[test]
 fn help_is_found_wherever_it_is_asked_for() {
     for line in [
         "--help",
@@ -129,6 +164,8 @@ fn help_is_found_wherever_it_is_asked_for() {
         "image --help",
         "image",
         "trust key",
+        "--debug",
+        "--root /x image",
         "help run",
         "help image ls",
         "",

@@ -20,7 +20,8 @@ pub(crate) struct Args {
 impl Args {
     /// Creates and prints the id.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
-        let mut request = self.options.request(&self.command)?;
+        let mut request =
+            self.options.request(&self.command).map_err(Error::in_container("create"))?;
         request.stdin_once = self.options.interactive;
         let id = make(session, &self.options, &self.image, request)?;
         session.ui.line(id)

@@ -50,7 +50,7 @@ impl Args {
                 "leave out -t where input comes from a file or a pipe",
             ));
         }
-        let in_exec = |source| Error::Container { source, verb: "exec" };
+        let in_exec = Error::in_container("exec");
         let containers = session.runtime()?;
         let id = containers.resolve(&self.container)?;
         let request = ExecRequest {

@@ -1,9 +1,11 @@
 use engine::images::Filters;
+use engine::machine::Machine;
 use engine::runtime::Status;
 use serde_json::{Value, json};
 
 use super::{FORMAT_OBJECT_HELP, Session};
 use crate::error::Result;
+use crate::format::binary_size;
 use crate::template::{ExecOptions, Template};
 
 /// Display system-wide information
@@ -37,7 +39,7 @@ fn facts(session: &Session) -> Result<Value> {
     let images = engine.images().list(&Filters::default())?;
     let ids: std::collections::BTreeSet<String> =
         images.iter().map(|image| image.id.to_string()).collect();
-    let kernel = rustix::system::uname();
+    let machine = Machine::look();
     Ok(json!({
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "Containers": containers.len(),
@@ -46,20 +48,32 @@ fn facts(session: &Session) -> Result<Value> {
         "ContainersStopped": count(&[Status::Created, Status::Exited, Status::Dead]),
         "Images": ids.len(),
         "Driver": "overlay2",
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": machine.cgroup_version.to_string(),
+        "Swarm": {"LocalNodeState": "inactive"},
+        "Runtimes": {"wherry": {"path": session.config.self_exe}},
         "DefaultRuntime": "wherry",
-        "KernelVersion": kernel.release().to_string_lossy(),
+        "SecurityOptions": ["name=seccomp,profile=builtin"],
+        "KernelVersion": machine.kernel,
+        "OperatingSystem": machine.operating_system,
         "OSType": "linux",
-        "Architecture": kernel.machine().to_string_lossy(),
-        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "Name": kernel.nodename().to_string_lossy(),
+        "Architecture": machine.architecture,
+        "NCPU": machine.processors,
+        "MemTotal": machine.memory_bytes,
+        "Name": machine.name,
         "DockerRootDir": session.config.root,
         "IndexServerAddress": "https://index.docker.io/v1/",
     }))
 }
 
+/// Docker's listing, without what there is no daemon to say.
 fn text(facts: &Value) -> String {
     let line = |label: &str, key: &str| match &facts[key] {
         Value::String(text) => format!(" {label}: {text}\n"),
+        Value::Number(bytes) if key == "MemTotal" => {
+            format!(" {label}: {}\n", binary_size(bytes.as_u64().unwrap_or(0)))
+        }
         other => format!(" {label}: {other}\n"),
     };
     let mut out =
@@ -76,11 +90,16 @@ fn text(facts: &Value) -> String {
         ("Images", "Images"),
         ("Server Version", "ServerVersion"),
         ("Storage Driver", "Driver"),
+        ("Logging Driver", "LoggingDriver"),
+        ("Cgroup Driver", "CgroupDriver"),
+        ("Cgroup Version", "CgroupVersion"),
         ("Default Runtime", "DefaultRuntime"),
         ("Kernel Version", "KernelVersion"),
+        ("Operating System", "OperatingSystem"),
         ("OSType", "OSType"),
         ("Architecture", "Architecture"),
         ("CPUs", "NCPU"),
+        ("Total Memory", "MemTotal"),
         ("Name", "Name"),
         ("Docker Root Dir", "DockerRootDir"),
         ("Registry", "IndexServerAddress"),

@@ -235,10 +235,11 @@ impl Cli {
             return Ok(());
         };
         let mut config = Config::from_environment();
-        config.root = self.root.unwrap_or(config.root);
-        config.run_root = self.run_root.unwrap_or(config.run_root);
-        config.docker_config = self.config.unwrap_or(config.docker_config);
-        config.policy = self.policy.or(config.policy);
+        let anchored = engine::config::anchored;
+        config.root = self.root.map_or(config.root, anchored);
+        config.run_root = self.run_root.map_or(config.run_root, anchored);
+        config.docker_config = self.config.map_or(config.docker_config, anchored);
+        config.policy = self.policy.map(anchored).or(config.policy);
         let session = Session { ui, config, engine: OnceCell::new() };
         verb.run(&session)
     }

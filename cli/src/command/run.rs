@@ -28,7 +28,8 @@ pub(crate) struct Args {
 impl Args {
     /// Creates, starts, and stays with the container until it ends.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
-        let mut request = self.options.request(&self.command).map_err(in_run)?;
+        let in_run = Error::in_container("run");
+        let mut request = self.options.request(&self.command).map_err(&in_run)?;
         request.stdin_once = self.options.interactive && !self.detach;
         if self.options.tty
             && !self.detach
@@ -41,14 +42,15 @@ impl Args {
                 kind: engine::ErrorKind::Invalid,
             });
         }
-        let id = make(session, &self.options, &self.image, request).map_err(in_run)?;
+        let attach =
+            attach_options(self.options.interactive, self.detach_keys.as_deref(), self.sig_proxy)
+                .map_err(&in_run)?;
+        let id = make(session, &self.options, &self.image, request).map_err(&in_run)?;
         let containers = session.engine()?.containers();
         if self.detach {
             containers.start(&id).map_err(|error| in_run(error.into()))?;
             return session.ui.line(&id);
         }
-        let attach =
-            attach_options(self.options.interactive, self.detach_keys.as_deref(), self.sig_proxy)?;
         match containers.start_attached(&id, attach).map_err(|error| in_run(error.into()))? {
             AttachEnd::Exited(0) | AttachEnd::Detached => Ok(()),
             AttachEnd::Exited(code) => Err(Error::Status(u8::try_from(code & 0xff).unwrap_or(1))),
@@ -70,12 +72,4 @@ pub(crate) fn attach_options(
             .map_err(engine::Error::from)?,
         signals: if sig_proxy { SignalProxy::Forward } else { SignalProxy::Keep },
     })
-}
-
-/// Failures before the container's own exit code are 125, 126 or 127.
-fn in_run(error: Error) -> Error {
-    match error {
-        Error::Engine(source) => Error::Container { source, verb: "run" },
-        other => other,
-    }
 }

@@ -338,12 +338,14 @@ impl<'a> State<'_, 'a> {
         match value {
             Val::Object(map, shape) => match map.get(name).or_else(|| spelled(map, name)) {
                 Some(json) => Ok(Val::of(json, name)),
-                None if shape == Shape::Map || self.options.missing_key == MissingKey::Absent => {
+                None if matches!(shape, Shape::Map | Shape::Texts)
+                    || self.options.missing_key == MissingKey::Absent =>
+                {
                     Ok(Val::Missing)
                 }
                 None => Err(self.fail_at(node, self.missing(name))),
             },
-            Val::Missing | Val::Null(Shape::Map) => Ok(Val::Missing),
+            Val::Missing | Val::Null(Shape::Map | Shape::Texts) => Ok(Val::Missing),
             Val::Nil | Val::Null(_) => {
                 Err(self.fail_at(node, format!("nil pointer evaluating interface {{}}.{name}")))
             }

@@ -1,8 +1,8 @@
 //! The functions of a format: Go's builtins and Docker's own.
 
+use super::compare;
 use super::printf::{sprint, sprintf, sprintln};
-use super::value::{Number, Val};
-use super::{compare, value};
+use super::value::{Number, Shape, Val};
 
 /// Which meaning Docker's text functions have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -141,7 +141,7 @@ fn strings(value: &Val<'_>) -> Result<Vec<String>, String> {
     let wrong = || wrong(0, "[]string", value);
     match value {
         Val::Strings(items) => Ok(items.clone()),
-        Val::Null(value::Shape::List) => Ok(Vec::new()),
+        Val::Null(Shape::List) => Ok(Vec::new()),
         Val::Array(items) => {
             items.iter().map(|i| i.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
         }
@@ -164,33 +164,35 @@ fn length<'a>(value: &Val<'a>) -> Result<Val<'a>, String> {
         Val::Array(items) => Ok(Val::int(items.len())),
         Val::Strings(items) => Ok(Val::int(items.len())),
         Val::Object(map, _) => Ok(Val::int(map.len())),
-        Val::Null(value::Shape::Map | value::Shape::List) => Ok(Val::int(0)),
+        Val::Null(Shape::Map | Shape::Texts | Shape::List) => Ok(Val::int(0)),
         Val::Missing | Val::Nil | Val::Null(_) => Err("len of nil pointer".to_owned()),
         other => Err(format!("len of type {}", other.type_name())),
     }
 }
 
 fn index<'a>(item: &Val<'a>, key: &Val<'_>) -> Result<Val<'a>, String> {
-    if matches!(item, Val::Missing | Val::Nil | Val::Null(value::Shape::Open)) {
+    if matches!(item, Val::Missing | Val::Nil | Val::Null(Shape::Open)) {
         return Err("index of untyped nil".to_owned());
     }
     match item {
-        Val::Object(map, _) => {
+        Val::Object(map, shape) => {
             let Val::Str(name) = key else {
                 return Err(format!("value has type {}; should be string", key.type_name()));
             };
             // Go's zero value of a map of strings is the empty string, of any other map no value.
-            let of_strings = !map.is_empty() && map.values().all(serde_json::Value::is_string);
+            let of_strings = *shape == Shape::Texts
+                || !map.is_empty() && map.values().all(serde_json::Value::is_string);
             let absent = if of_strings { Val::str("") } else { Val::Missing };
             Ok(map.get(&**name).map_or(absent, |json| Val::of(json, name)))
         }
-        Val::Null(value::Shape::Map) => Ok(Val::Missing),
+        Val::Null(Shape::Map) => Ok(Val::Missing),
+        Val::Null(Shape::Texts) => Ok(Val::str("")),
         Val::Array(items) => position(key, items.len()).map(|at| Val::of(&items[at], "")),
         Val::Strings(items) => position(key, items.len()).map(|at| Val::str(items[at].as_str())),
         Val::Str(s) => {
             position(key, s.len()).map(|at| Val::Num(Number::Int(i64::from(s.as_bytes()[at]))))
         }
-        Val::Null(value::Shape::List) => position(key, 0).map(|_| Val::Missing),
+        Val::Null(Shape::List) => position(key, 0).map(|_| Val::Missing),
         other => Err(format!("can't index item of type {}", other.type_name())),
     }
 }
@@ -213,7 +215,7 @@ fn position(key: &Val<'_>, len: usize) -> Result<usize, String> {
 
 fn slice<'a>(args: &[Val<'a>]) -> Result<Val<'a>, String> {
     let (item, bounds) = (&args[0], &args[1..]);
-    if matches!(item, Val::Missing | Val::Nil | Val::Null(value::Shape::Open)) {
+    if matches!(item, Val::Missing | Val::Nil | Val::Null(Shape::Open)) {
         return Err("slice of untyped nil".to_owned());
     }
     if bounds.len() > 3 {
@@ -226,7 +228,7 @@ fn slice<'a>(args: &[Val<'a>]) -> Result<Val<'a>, String> {
         Val::Str(s) => s.len(),
         Val::Array(items) => items.len(),
         Val::Strings(items) => items.len(),
-        Val::Null(value::Shape::List) => 0,
+        Val::Null(Shape::List) => 0,
         other => return Err(format!("can't slice item of type {}", other.type_name())),
     };
     let at = |i: usize, default: usize| bounds.get(i).map_or(Ok(default), |k| position(k, len + 1));

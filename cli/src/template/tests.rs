@@ -78,6 +78,14 @@ fn text_functions_leave_headers_alone() {
 }
 
 #[test]
+fn a_label_that_is_not_there_is_an_empty_text() {
+    for data in [json!({"Labels": {}}), json!({"Labels": null}), json!({"Labels": {"b": "c"}})] {
+        assert_eq!(render("{{index .Labels \"a\"}}", &data).unwrap(), "", "{data}");
+        assert_eq!(render("{{.Labels.a}}", &data).unwrap(), "<no value>", "{data}");
+    }
+}
+
+#[test]
 fn unsupported_actions_are_refused_by_name() {
     for word in ["define", "template", "block"] {
         let error = Template::parse(&format!("{{{{{word} \"x\"}}}}")).unwrap_err();

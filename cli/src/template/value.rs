@@ -20,6 +20,8 @@ pub(super) enum Shape {
     Open,
     /// A map: a missing key is an absent value.
     Map,
+    /// A map of texts: `index` gives the empty text for a missing key.
+    Texts,
     /// A list.
     List,
 }
@@ -43,30 +45,34 @@ pub(super) enum Val<'a> {
 }
 
 /// Names under which Docker's types keep maps.
-const MAPS: [&str; 24] = [
-    "Annotations",
+const MAPS: [&str; 12] = [
     "ConfigFrom",
     "Data",
-    "DriverOpts",
     "ExposedPorts",
-    "GlobalOptions",
     "GraphDriverData",
-    "IPAMOptions",
     "Images",
-    "InternalOptions",
-    "Labels",
-    "LogOptions",
     "NetworkMap",
     "Networks",
-    "Options",
     "OnBuildTriggers",
     "PortBindings",
     "Ports",
     "Runtimes",
+    "Volumes",
+];
+
+/// Names under which Docker's types keep maps of texts.
+const TEXTS: [&str; 12] = [
+    "Annotations",
+    "DriverOpts",
+    "GlobalOptions",
+    "IPAMOptions",
+    "InternalOptions",
+    "Labels",
+    "LogOptions",
+    "Options",
     "StorageOpt",
     "Sysctls",
     "Tmpfs",
-    "Volumes",
     "annotations",
 ];
 
@@ -108,6 +114,8 @@ const LISTS: [&str; 30] = [
 pub(super) fn shape_of(name: &str) -> Shape {
     if MAPS.contains(&name) {
         Shape::Map
+    } else if TEXTS.contains(&name) {
+        Shape::Texts
     } else if LISTS.contains(&name) {
         Shape::List
     } else {
@@ -157,7 +165,7 @@ impl<'a> Val<'a> {
             Self::Missing => "<invalid>",
             Self::Nil => "nil",
             Self::Null(Shape::Open) => "interface {}",
-            Self::Null(Shape::Map) | Self::Object(..) => "map[string]interface {}",
+            Self::Null(Shape::Map | Shape::Texts) | Self::Object(..) => "map[string]interface {}",
             Self::Null(Shape::List) | Self::Array(_) => "[]interface {}",
             Self::Bool(_) => "bool",
             Self::Num(Number::Float(_)) => "float64",
@@ -179,7 +187,7 @@ impl<'a> Val<'a> {
     pub(super) fn formatted(&self) -> String {
         match self {
             Self::Missing | Self::Nil | Self::Null(Shape::Open) => "<nil>".to_owned(),
-            Self::Null(Shape::Map) => "map[]".to_owned(),
+            Self::Null(Shape::Map | Shape::Texts) => "map[]".to_owned(),
             Self::Null(Shape::List) => "[]".to_owned(),
             Self::Bool(b) => b.to_string(),
             Self::Num(n) => n.formatted(),

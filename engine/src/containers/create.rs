@@ -115,13 +115,18 @@ fn allow(engine: &Engine, request: &CreateContainer) -> Result<Allowed> {
         .target()
         .cloned()
         .ok_or_else(|| Error::NoSuchImage { name: request.image.clone() })?;
-    judge(engine, &found, &target)?;
+    judge(engine, "run", &found, &target)?;
     let image = find::open(engine.store(), &target, request.platform.as_ref())?;
     Ok(Allowed { image, text: request.image.clone() })
 }
 
 /// An image is judged under the name it was asked for by; by id, any of its names will do.
-pub(crate) fn judge(engine: &Engine, found: &Found, target: &Descriptor) -> Result<()> {
+pub(crate) fn judge(
+    engine: &Engine,
+    act: &'static str,
+    found: &Found,
+    target: &Descriptor,
+) -> Result<()> {
     let names: Vec<Reference> = match found {
         Found::ByName(named) => named.name.as_ref().and_then(Name::reference).into_iter().collect(),
         Found::ById(entries) => {
@@ -135,7 +140,7 @@ pub(crate) fn judge(engine: &Engine, found: &Found, target: &Descriptor) -> Resu
     };
     let mut refusal = None;
     for name in &names {
-        match engine.gate().judge_start(name, target) {
+        match engine.gate().judge_start(act, name, target) {
             Ok(_) => return Ok(()),
             Err(error) => refusal = Some(error),
         }

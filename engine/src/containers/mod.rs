@@ -9,7 +9,7 @@ use oci::{Descriptor, Digest};
 use runtime::{AttachEnd, AttachOptions, Container, ContainerId, Runtime, RuntimeConfig};
 
 use crate::Engine;
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, of_io};
 use crate::images::find;
 use crate::images::remove::User;
 
@@ -95,7 +95,7 @@ impl Containers<'_> {
             Err(error) => return Err(error),
         };
         let target: Option<Descriptor> = found.target().cloned();
-        target.map_or(Ok(()), |target| create::judge(self.engine, &found, &target))
+        target.map_or(Ok(()), |target| create::judge(self.engine, "run", &found, &target))
     }
 
     /// Which images containers use.
@@ -133,6 +133,15 @@ pub(crate) fn kind_of(error: &runtime::Error) -> ErrorKind {
         runtime::ErrorKind::Invalid | runtime::ErrorKind::Unsupported => ErrorKind::Invalid,
         runtime::ErrorKind::NotFound => ErrorKind::NotFound,
         runtime::ErrorKind::Conflict => ErrorKind::Conflict,
-        runtime::ErrorKind::System => ErrorKind::Internal,
+        runtime::ErrorKind::System => match error {
+            runtime::Error::File { source, .. } | runtime::Error::System { source, .. } => {
+                match of_io(source) {
+                    // A file that the runtime keeps for itself is not what was asked for.
+                    ErrorKind::NotFound => ErrorKind::Internal,
+                    kind => kind,
+                }
+            }
+            _ => ErrorKind::Internal,
+        },
     }
 }

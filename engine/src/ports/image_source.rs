@@ -56,7 +56,7 @@ impl<'a> Bases<'a> {
         let Some(target) = found.target() else { return Ok(None) };
         match find::open(self.engine.store(), target, Some(platform)) {
             Ok(image) => {
-                judge(self.engine, &found, target)?;
+                judge(self.engine, "build from", &found, target)?;
                 Ok(Some(image))
             }
             Err(Error::Store(store::Error::NoPlatform { .. })) => Ok(None),

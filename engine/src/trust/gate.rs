@@ -69,6 +69,7 @@ impl<'a> Gate<'a> {
     /// where it still answers, else by the metadata trusted before, else by the registry.
     pub(crate) fn judge_start(
         &self,
+        act: &'static str,
         reference: &Reference,
         descriptor: &Descriptor,
     ) -> Result<Verified<Descriptor>> {
@@ -80,7 +81,7 @@ impl<'a> Gate<'a> {
             return Ok(verified);
         }
         let judgement = self.known_first(&policy, reference, descriptor)?;
-        let verified = accept("run", &judgement)?;
+        let verified = accept(act, &judgement)?;
         self.record(reference, &verified)?;
         Ok(verified)
     }

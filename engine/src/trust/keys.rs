@@ -19,6 +19,9 @@ use super::state::{write, write_private};
 use crate::config::text_variable;
 use crate::error::{Error, Result};
 
+/// The variable that holds the passphrase of every key, where Docker's own two are not set.
+const PASSPHRASE: &str = "WHERRY_TRUST_PASSPHRASE";
+
 /// Whose passphrase is wanted.
 #[derive(Clone, Debug)]
 pub struct PassphraseRequest {
@@ -166,7 +169,7 @@ impl<'a> Keys<'a> {
             KeyRole::Root => "DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE",
             _ => "DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE",
         };
-        let given = text_variable(variable).or_else(|| text_variable("WHERRY_TRUST_PASSPHRASE"));
+        let given = text_variable(variable).or_else(|| text_variable(PASSPHRASE));
         if let Some(text) = given {
             return Ok(Secret::from(text));
         }
@@ -177,7 +180,7 @@ impl<'a> Keys<'a> {
         }
         let secret = self.source.passphrase(request).map_err(|reason| Error::Configuration {
             file: format!("passphrase of key {} ({})", request.name, request.short_id),
-            reason: format!("{reason}; set {variable} where nobody can be asked"),
+            reason: format!("{reason}; set {PASSPHRASE} (or {variable}) where nobody can be asked"),
         })?;
         known.insert(class, secret.clone());
         Ok(secret)

@@ -37,8 +37,7 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
             "the bench mounts file systems and starts containers: run it as root",
         ));
     }
-    apt::ensure(root, apt::PACKAGES)?;
-    apt::ensure(root, apt::PEERS)?;
+    apt::ensure(root, &[apt::NEEDED, apt::TESTS, apt::BENCH])?;
     let wherry = match args.get(2) {
         Some(binary) => std::path::absolute(binary).context("find the binary")?,
         None => release_binary(root)?,
