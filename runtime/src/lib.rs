@@ -30,6 +30,7 @@ mod network;
 mod oci_runtime;
 mod options;
 mod process;
+mod processors;
 mod protocol;
 mod record;
 mod request;

@@ -11,7 +11,8 @@ use crate::rootfs::Root;
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Further groups, sorted.
+    /// All groups, the first one among them, sorted. Without it a file that shuts its group out would be open to a process whose
+    /// group was changed (CVE-2022-36109).
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
@@ -54,6 +55,7 @@ fn resolve(user: &str, group_add: &[String], passwd: &str, group: &str) -> Resul
     for name in group_add {
         identity.groups.push(group_number(name, group)?);
     }
+    identity.groups.push(identity.gid);
     identity.groups.sort_unstable();
     identity.groups.dedup();
     if identity.home.is_empty() {
@@ -127,24 +129,24 @@ mod tests {
     #[test]
     fn users_and_groups_resolve_by_dockers_table() {
         let table = [
-            ("", identity(0, 0, &[], "/root")),
-            ("root", identity(0, 0, &[], "/root")),
-            ("web", identity(1000, 1001, &[29, 44], "/home/web")),
-            ("1000", identity(1000, 1001, &[29, 44], "/home/web")),
-            ("web:audio", identity(1000, 29, &[], "/home/web")),
-            ("web:5", identity(1000, 5, &[], "/home/web")),
-            ("web:", identity(1000, 1001, &[29, 44], "/home/web")),
-            ("4242", identity(4242, 0, &[], "/")),
-            ("4242:4343", identity(4242, 4343, &[], "/")),
-            (":audio", identity(0, 29, &[], "/root")),
-            ("7", identity(70, 70, &[], "/seven")),
+            ("", identity(0, 0, &[0], "/root")),
+            ("root", identity(0, 0, &[0], "/root")),
+            ("web", identity(1000, 1001, &[29, 44, 1001], "/home/web")),
+            ("1000", identity(1000, 1001, &[29, 44, 1001], "/home/web")),
+            ("web:audio", identity(1000, 29, &[29], "/home/web")),
+            ("web:5", identity(1000, 5, &[5], "/home/web")),
+            ("web:", identity(1000, 1001, &[29, 44, 1001], "/home/web")),
+            ("4242", identity(4242, 0, &[0], "/")),
+            ("4242:4343", identity(4242, 4343, &[4343], "/")),
+            (":audio", identity(0, 29, &[29], "/root")),
+            ("7", identity(70, 70, &[70], "/seven")),
         ];
         for (user, expected) in table {
             assert_eq!(resolve(user, &[], PASSWD, GROUP).unwrap(), expected, "{user:?}");
         }
         assert_eq!(
             resolve("web", &["9".into(), "77".into()], PASSWD, GROUP).unwrap().groups,
-            [29, 44, 77, 90]
+            [29, 44, 77, 90, 1001]
         );
     }
 

@@ -1,4 +1,5 @@
-use engine::runtime::AttachEnd;
+use engine::ErrorKind;
+use engine::runtime::{AttachEnd, Status};
 
 use super::Session;
 use super::run::attach_options;
@@ -25,7 +26,20 @@ impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         let runtime = session.runtime()?;
         let id = runtime.resolve(&self.container)?;
-        let open_stdin = runtime.get(&id)?.record.options.open_stdin;
+        let container = runtime.get(&id)?;
+        let refusal = match container.state.status {
+            Status::Paused => "you cannot attach to a paused container, unpause it first",
+            Status::Restarting => {
+                "you cannot attach to a restarting container, wait until it is running"
+            }
+            Status::Running => "",
+            _ => "you cannot attach to a stopped container, start it first",
+        };
+        if !refusal.is_empty() {
+            let (message, hint) = (refusal.to_owned(), String::new());
+            return Err(Error::Refused { message, hint, kind: ErrorKind::Conflict });
+        }
+        let open_stdin = container.record.options.open_stdin;
         let attach = attach_options(
             open_stdin && !self.no_stdin,
             self.detach_keys.as_deref(),

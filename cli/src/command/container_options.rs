@@ -268,10 +268,16 @@ impl ContainerOptions {
         }
         texts.extend(self.label.iter().cloned());
         let pair = |text: String| match text.split_once('=') {
-            Some((key, value)) => (key.to_owned(), value.to_owned()),
-            None => (text, String::new()),
+            Some(("", _)) => Err(Error::refused(
+                format!(
+                    "invalid argument {text:?} for \"-l, --label\" flag: invalid label '{text}': empty name"
+                ),
+                "",
+            )),
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Ok((text, String::new())),
         };
-        Ok(texts.into_iter().map(pair).collect())
+        texts.into_iter().map(pair).collect()
     }
 
     /// What `-v` and `--mount` name: host paths and volumes.
@@ -369,7 +375,10 @@ fn host(text: &str) -> Result<String> {
             Ok(format!("{name}:{}", ip.trim_matches(['[', ']'])))
         }
         _ => {
-            Err(Error::refused(format!("bad format for add-host: {text:?}"), "write NAME:ADDRESS"))
+            let message = format!(
+                "invalid argument {text:?} for \"--add-host\" flag: bad format for add-host: {text:?}"
+            );
+            Err(Error::refused(message, "write NAME:ADDRESS"))
         }
     }
 }
@@ -423,7 +432,10 @@ fn env_lines(path: &Path) -> Result<Vec<String>> {
 /// `NAME` alone takes the value of this process's environment, or nothing where it has none.
 fn inherited(entry: String) -> Result<Option<String>> {
     if entry.is_empty() || entry.starts_with('=') {
-        return Err(Error::refused(format!("invalid environment variable: {entry}"), ""));
+        let message = format!(
+            "invalid argument {entry:?} for \"-e, --env\" flag: invalid environment variable: {entry}"
+        );
+        return Err(Error::refused(message, ""));
     }
     if entry.contains('=') {
         return Ok(Some(entry));

@@ -98,7 +98,9 @@ impl Listing {
             missing_key: MissingKey::Field,
             type_name: self.type_name,
         };
-        for row in rows {
+        for mut row in rows {
+            // What marks a row for the template: it is printed as JSON with sorted keys.
+            row.0.entry(LABELS).or_insert_with(|| Json::Object(Map::new()));
             let row = Json::Object(row.0);
             out.push_str(&template.execute(&row, &options).map_err(Error::Execute)?);
             out.push('\n');
@@ -171,6 +173,13 @@ mod tests {
                 "{\"ID\":\"aaaaaaaaaaaa\",\"Labels\":\"a.b-c=\\u003c2\\u003e,x=1\",\"Names\":\"web\"}"
             )
         );
+    }
+
+    #[test]
+    fn rows_without_labels_have_sorted_keys_too() {
+        let row = Row::default().with("Tag", "v1").with("ID", "a").with("Size", "1B");
+        let text = LISTING.render(&Format::parse(Some("json"), ""), vec![row]);
+        assert_eq!(text.ok().as_deref(), Some("{\"ID\":\"a\",\"Size\":\"1B\",\"Tag\":\"v1\"}\n"));
     }
 
     #[test]

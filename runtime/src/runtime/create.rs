@@ -12,7 +12,7 @@ use crate::id::{self, ContainerId};
 use crate::options::{NamespaceMode, NetworkMode, RestartPolicy, RunOptions};
 use crate::record::{CreateRequest, Record, Status};
 use crate::request::{Changes, Container};
-use crate::{seccomp, spec};
+use crate::{processors, seccomp, spec};
 
 impl Runtime {
     /// Makes a container without starting it.
@@ -98,6 +98,7 @@ impl Runtime {
             ));
         }
         let resources = record.options.resources.changed_by(&changes.resources);
+        processors::check(&resources)?;
         let document = spec::limits_document(&resources, cgroup::has_swap_limits())?;
         if matches!(state.status, Status::Running | Status::Paused) {
             Cgroup::of(id.as_str()).apply(document)?;
@@ -145,6 +146,8 @@ fn check_options(options: &RunOptions) -> Result<()> {
     let grant = if options.privileged { Grant::Everything } else { Grant::Listed };
     let capabilities = Capabilities::resolve(&options.cap_add, &options.cap_drop, grant)?;
     seccomp::check(&options.seccomp, capabilities)?;
+    processors::check(&options.resources)?;
+    spec::limits_document(&options.resources, cgroup::has_swap_limits())?;
     bundle::check_sources(&options.mounts)?;
     for mount in &options.mounts {
         if mount.target == Path::new("/") {

@@ -110,6 +110,22 @@ fn volumes_go_to_the_engine_as_written() {
 }
 
 #[test]
+fn names_that_are_empty_are_refused_in_dockers_words() {
+    for (line, words) in [
+        (
+            "-e =x",
+            "invalid argument \"=x\" for \"-e, --env\" flag: invalid environment variable: =x",
+        ),
+        (
+            "-l =x",
+            "invalid argument \"=x\" for \"-l, --label\" flag: invalid label '=x': empty name",
+        ),
+    ] {
+        assert_eq!(refusal(line), words);
+    }
+}
+
+#[test]
 fn security_options_that_are_unknown_are_refused() {
     let made = request("--security-opt seccomp=unconfined --security-opt no-new-privileges");
     assert!(made.no_new_privileges && made.seccomp == SeccompChoice::Unconfined);
