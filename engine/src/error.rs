@@ -51,16 +51,18 @@ pub enum Error {
     #[error("{0}")]
     Conflict(String),
     /// The policy refuses.
-    #[error("{act} {reference}: refused by policy: {reasons}")]
+    #[error("{act} {reference}: refused by policy ({policy}): {reasons}")]
     Denied {
         /// What was tried.
         act: &'static str,
         /// On what.
         reference: String,
+        /// The policy file, or what stands for it.
+        policy: Box<str>,
         /// Why, for programs.
-        codes: Vec<&'static str>,
+        codes: Box<[&'static str]>,
         /// Why, for people.
-        reasons: String,
+        reasons: Box<str>,
     },
     /// The request is wrong.
     #[error("{0}")]

@@ -104,6 +104,11 @@ impl Engine {
         trust::verify::verify(self, reference, at)
     }
 
+    /// The policy in force.
+    pub fn policy(&self) -> Result<trust::InForce> {
+        self.gate().policy()
+    }
+
     /// The keys of this user.
     pub fn trust_keys(&self) -> &Keys<'static> {
         &self.keys

@@ -7,7 +7,7 @@ use engine::images::{
     Freshness, ImportRequest, PullRequest, PushEvent, PushProgress, PushRequest, Quiet,
 };
 use engine::oci::{self, Descriptor, Digest, MediaType, Raw, Reference};
-use engine::trust::{PassphraseRequest, PassphraseSource, Where};
+use engine::trust::{Finish, PassphraseRequest, PassphraseSource, RootPlan, Where};
 use engine::{Config, Engine, Error};
 use registry_client::{Client, ClientConfig, Selector};
 use trust::dialect::{cosign, dsse};
@@ -527,11 +527,11 @@ fn a_signer_who_was_removed_can_publish_nothing_more() {
     first.engine().signing().remove_signer(reference.repository(), &name).expect("remove");
     for act in [
         second.engine().signing().sign(&tag).map(drop),
-        second.engine().signing().refresh(reference.repository()),
+        second.engine().signing().refresh(reference.repository(), &[]),
     ] {
         assert!(matches!(act, Err(Error::Trust(trust::Error::MissingKeys { .. }))), "{act:?}");
     }
-    first.engine().signing().refresh(reference.repository()).expect("who stays may");
+    first.engine().signing().refresh(reference.repository(), &[]).expect("who stays may");
     watched.server.stop().expect("stop");
 }
 
@@ -546,10 +546,17 @@ fn a_top_level_role_gets_a_new_key_and_clients_follow() {
     there.require_signatures(&reference.repository().to_string(), &root);
     pull(&there.engine(), &tag).expect("before");
     let repository = reference.repository();
-    let key = first.engine().signing().rotate(repository, KeyRole::Timestamp).expect("rotate");
+    let engine = first.engine();
+    let rotated = engine.signing().rotate(
+        repository,
+        KeyRole::Timestamp,
+        &RootPlan::default(),
+        Finish::Publish,
+    );
+    let (keys, _) = rotated.expect("rotate");
     let looked = first.engine().signing().look(repository).expect("look").expect("data");
     let timestamp = trust::tuf::RoleName::new("timestamp").expect("name");
-    assert_eq!(looked.keys_of(&timestamp), [&key]);
+    assert_eq!(looked.keys_of(&timestamp), [&keys[0]]);
     let verdict = there.engine().verify(&tag, Where::Remote).expect("report").verdict;
     assert!(matches!(verdict, Verdict::Proven { .. }), "{verdict:?}");
     watched.server.stop().expect("stop");

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod leak;
 pub mod need;
 pub mod peer;
+pub mod publisher;
 pub mod registry;
 pub mod run;
 pub mod site;

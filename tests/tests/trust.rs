@@ -1,46 +1,7 @@
 //! Who signed what, and what happens to the rest.
 
+use tests::publisher::{PASSPHRASE, consumer, publisher, root_of, signed};
 use tests::{Need, Registry, Site, have};
-
-const PASSPHRASE: &str = "correct horse battery staple";
-
-/// A publisher with an image in a registry.
-fn publisher(registry: &Registry) -> Site {
-    let mut site = Site::with_busybox();
-    site.set_env("WHERRY_TRUST_PASSPHRASE", PASSPHRASE);
-    let name = registry.name("team/app:v1");
-    site.run(&["tag", "busybox", &name]).ok();
-    site.run(&["push", &name]).ok();
-    site
-}
-
-/// A publisher who has signed `team/app:v1`.
-fn signed(registry: &Registry) -> Site {
-    let site = publisher(registry);
-    site.run(&["trust", "init", &registry.name("team/app")]).ok();
-    site.run(&["trust", "sign", &registry.name("team/app:v1")]).ok();
-    site
-}
-
-/// The file of the root that the publisher pinned for `team/app`.
-fn root_of(publisher: &Site) -> Vec<u8> {
-    let folder = publisher.path().join("config/trust/roots");
-    let mut entries =
-        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let path = entries.next().expect("a pinned root").expect("an entry").path();
-    std::fs::read(path).expect("the pinned root")
-}
-
-/// Somebody who accepts from `scope` only what stands under this root.
-fn consumer(scope: &str, root: &[u8], more: &str) -> Site {
-    let site = Site::new();
-    site.write("config/root.json", root);
-    site.write(
-        "config/policy.toml",
-        format!("version = 1\ndefault = \"reject\"\n[[scope]]\nprefix = \"{scope}\"\n[[scope.tuf]]\nroot-file = \"root.json\"\n{more}"),
-    );
-    site
-}
 
 /// Asserts that nothing of this name gets in or starts.
 #[track_caller]

@@ -1,6 +1,7 @@
 //! The verbs: a file each, with the arguments (whose comments are the help) and what is done with them.
 
 mod attach;
+mod attest;
 mod boot;
 mod build;
 mod build_inputs;
@@ -34,6 +35,7 @@ mod logs;
 mod manifest;
 mod oci_runtime;
 mod pause;
+mod policy;
 mod ps;
 mod ps_filter;
 mod pull;
@@ -47,6 +49,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod sign;
 mod start;
 mod stats;
 mod stop;
@@ -129,6 +132,7 @@ enum LogLevel {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Attach(attach::Args),
+    Attest(attest::Args),
     Boot(boot::Args),
     Build(Box<build::Args>),
     Builder(group::BuilderArgs),
@@ -160,6 +164,7 @@ enum Verb {
     Manifest(manifest::Args),
     OciRuntime(oci_runtime::Args),
     Pause(pause::Args),
+    Policy(policy::Args),
     Ps(ps::Args),
     Pull(pull::Args),
     Push(push::Args),
@@ -171,6 +176,7 @@ enum Verb {
     Rmi(rmi::Args),
     Run(run::Args),
     Save(save::Args),
+    Sign(sign::Args),
     Start(start::Args),
     Stats(stats::Args),
     Stop(stop::Args),
@@ -249,6 +255,7 @@ impl Verb {
     fn run(self, session: &Session) -> Result<()> {
         match self {
             Self::Attach(args) => args.run(session),
+            Self::Attest(args) => args.run(session),
             Self::Boot(args) => args.run(session),
             Self::Build(args) => args.run(session),
             Self::Builder(args) => args.run(session),
@@ -278,6 +285,7 @@ impl Verb {
             Self::Manifest(args) => args.run(session),
             Self::OciRuntime(args) => args.run(session),
             Self::Pause(args) => args.run(session),
+            Self::Policy(args) => args.run(session),
             Self::Ps(args) => args.run(session),
             Self::Pull(args) => args.run(session),
             Self::Push(args) => args.run(session),
@@ -289,6 +297,7 @@ impl Verb {
             Self::Rmi(args) => args.run(session),
             Self::Run(args) => args.run(session),
             Self::Save(args) => args.run(session),
+            Self::Sign(args) => args.run(session),
             Self::Start(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Stop(args) => args.run(session),

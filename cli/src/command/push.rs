@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
 use engine::images::{Filters, LayerPush, PushEvent, PushProgress, PushRequest};
-use engine::oci::{Platform, Reference};
+use engine::oci::{Descriptor, Platform, Reference};
 
-use super::Session;
+use super::{Session, trust};
 use crate::error::{Error, Result};
 use crate::ui::{LayerBoard, LayerStatus, Stream, Verbosity};
 
@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// The image index won't be pushed, meaning that other manifests, including attestations, won't be preserved
     #[arg(long, value_name = "string")]
     platform: Option<Platform>,
+    /// Skip image signing
+    #[arg(long)]
+    disable_content_trust: bool,
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
@@ -47,7 +50,38 @@ impl Args {
             false => vec![self.name.clone().or_latest()],
         };
         let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-        names.iter().try_for_each(|name| tag(session, name, self.platform.clone(), verbosity))
+        if engine::trust::content_trust_asked() && !self.disable_content_trust {
+            return self.push_signed(session, &names, verbosity);
+        }
+        for name in &names {
+            tag(session, name, self.platform.clone(), verbosity)?;
+        }
+        Ok(())
+    }
+
+    /// With `DOCKER_CONTENT_TRUST` every tag that is pushed is signed. Keys are unlocked first.
+    fn push_signed(
+        &self,
+        session: &Session,
+        names: &[Reference],
+        verbosity: Verbosity,
+    ) -> Result<()> {
+        let signing = session.engine()?.signing();
+        signing.ready(self.name.repository())?;
+        for name in names {
+            let pushed = tag(session, name, self.platform.clone(), verbosity)?;
+            if name.tag().is_none() {
+                continue;
+            }
+            if verbosity == Verbosity::Normal {
+                session.ui.line("Signing and pushing trust metadata")?;
+            }
+            let signed = signing.sign_content(name, pushed)?;
+            if verbosity == Verbosity::Normal {
+                trust::report_signed(session, &signed)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -70,7 +104,7 @@ pub(crate) fn one(
     reference: &Reference,
     platform: Option<Platform>,
     verbosity: Verbosity,
-) -> Result<()> {
+) -> Result<Descriptor> {
     if verbosity == Verbosity::Normal {
         session
             .ui
@@ -84,7 +118,7 @@ fn tag(
     reference: &Reference,
     platform: Option<Platform>,
     verbosity: Verbosity,
-) -> Result<()> {
+) -> Result<Descriptor> {
     let request = PushRequest { reference: reference.clone(), platform };
     let board = Arc::new(Board(LayerBoard::new(session.ui, verbosity, Stream::Stdout)));
     let progress: Arc<dyn PushProgress> = Arc::clone(&board) as Arc<dyn PushProgress>;
@@ -94,15 +128,17 @@ fn tag(
         session.ui.note(format_args!("not pushed, since it is not here: {platform}"));
     }
     if verbosity == Verbosity::Quiet {
-        return session.ui.line(&pushed.reference);
+        session.ui.line(&pushed.reference)?;
+        return Ok(pushed.target);
     }
     let name = match (pushed.reference.tag(), pushed.reference.digest()) {
         (Some(tag), _) => tag.to_owned(),
         (None, Some(digest)) => digest.to_string(),
         (None, None) => "latest".to_owned(),
     };
-    let target = &pushed.target;
-    session.ui.line(format_args!("{name}: digest: {} size: {}", target.digest(), target.size()))
+    let target = pushed.target;
+    session.ui.line(format_args!("{name}: digest: {} size: {}", target.digest(), target.size()))?;
+    Ok(target)
 }
 
 struct Board(LayerBoard);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use oci::{Descriptor, Digest, Reference};
 use trust::artifact::{Artifact, ArtifactSource};
+use trust::dialect::vsa;
+use trust::key::Signer;
 use trust::policy::{Mode, Rule};
 use trust::tuf::{Fetch, FetchError, Request};
 use trust::{
@@ -12,11 +14,11 @@ use trust::{
     danger, judge,
 };
 
+use super::policies::{InForce, PolicySource};
 use super::state::State;
 use super::verify::Where;
 use super::{attached, metadata};
 use crate::Engine;
-use crate::config::text_variable;
 use crate::error::{Error, Result};
 
 /// Judges images for one engine.
@@ -34,6 +36,18 @@ pub struct VerifyReport {
     pub descriptor: Descriptor,
     /// The verdict with its reasons or proofs.
     pub verdict: Verdict,
+    /// Where the policy comes from that it was judged by.
+    pub policy: PolicySource,
+    /// That policy's digest.
+    pub policy_digest: Digest,
+    judgement: Judgement,
+}
+
+impl VerifyReport {
+    /// A signed summary of the verdict (SLSA VSA), as a DSSE envelope.
+    pub fn summary(&self, verifier_id: &str, signer: &dyn Signer) -> Result<Vec<u8>> {
+        Ok(vsa::summarise(&self.judgement, verifier_id, signer)?)
+    }
 }
 
 impl<'a> Gate<'a> {
@@ -50,7 +64,7 @@ impl<'a> Gate<'a> {
     ) -> Result<Verified<Descriptor>> {
         let policy = self.policy()?;
         let judgement = self.with_registry(&policy, reference, &descriptor)?;
-        accept(act, &judgement)
+        accept(act, &policy, &judgement)
     }
 
     /// Judges what came from elsewhere than a registry: an archive, a folder, this machine.
@@ -62,7 +76,7 @@ impl<'a> Gate<'a> {
         origin: Origin,
     ) -> Result<Verified<Descriptor>> {
         let policy = self.policy()?;
-        accept(act, &self.offline(&policy, reference, descriptor, origin)?)
+        accept(act, &policy, &self.offline(&policy, reference, descriptor, origin)?)
     }
 
     /// Judges an image of the store before a container of it starts: by the recorded verdict
@@ -81,21 +95,23 @@ impl<'a> Gate<'a> {
             return Ok(verified);
         }
         let judgement = self.known_first(&policy, reference, descriptor)?;
-        let verified = accept(act, &judgement)?;
+        let verified = accept(act, &policy, &judgement)?;
         self.record(reference, &verified)?;
         Ok(verified)
     }
 
     /// Judges what is not in the store any more: only where there is no policy may it start.
     pub(crate) fn judge_unknown(&self, act: &'static str, image: &str) -> Result<()> {
-        if *self.policy()?.digest() == *Policy::none().digest() {
+        let policy = self.policy()?;
+        if policy.source == PolicySource::None {
             return Ok(());
         }
         Err(Error::Denied {
             act,
             reference: image.to_owned(),
-            codes: vec!["unsigned"],
-            reasons: "its image is not in the store any more, so nothing proves it".to_owned(),
+            policy: policy.source.to_string().into(),
+            codes: ["unsigned"].into(),
+            reasons: "its image is not in the store any more, so nothing proves it".into(),
         })
     }
 
@@ -122,7 +138,9 @@ impl<'a> Gate<'a> {
             Where::Remote => self.with_registry(&policy, reference, &descriptor)?,
         };
         let verdict = judgement.verdict().clone();
-        Ok(VerifyReport { reference: reference.clone(), descriptor, verdict })
+        let policy_digest = policy.digest().clone();
+        let (reference, policy) = (reference.clone(), policy.source);
+        Ok(VerifyReport { reference, descriptor, verdict, policy, policy_digest, judgement })
     }
 
     /// Keeps a verdict for later starts. Without a policy there is nothing to keep.
@@ -132,39 +150,15 @@ impl<'a> Gate<'a> {
         verified: &Verified<Descriptor>,
     ) -> Result<()> {
         let built_here = verified.record().basis() == Basis::BuiltHere;
-        if !built_here && *self.policy()?.digest() == *Policy::none().digest() {
+        if !built_here && self.policy()?.source == PolicySource::None {
             return Ok(());
         }
         self.state.record(reference, verified.record())
     }
 
-    /// The policy that applies: the file's, else what `DOCKER_CONTENT_TRUST` asks for, else none.
-    /// A file that cannot be read denies everything by being an error.
-    pub(crate) fn policy(&self) -> Result<Policy> {
-        let path = self.engine.config().policy_path();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return self.default_policy(),
-            Err(e) => return Err(Error::io("read policy", path, e)),
-        };
-        let folder = path.parent().map(std::path::Path::to_path_buf).unwrap_or_default();
-        Policy::parse(&text, &mut |name| std::fs::read(folder.join(name))).map_err(|error| {
-            Error::Configuration { file: path.display().to_string(), reason: error.to_string() }
-        })
-    }
-
-    fn default_policy(&self) -> Result<Policy> {
-        if let Some(named) = &self.engine.config().policy {
-            return Err(Error::Configuration {
-                file: named.display().to_string(),
-                reason: "the policy file that WHERRY_POLICY or --policy names does not exist"
-                    .to_owned(),
-            });
-        }
-        if content_trust_asked(text_variable("DOCKER_CONTENT_TRUST").as_deref()) {
-            return Ok(Policy::content_trust(self.engine.trust_keys().roots()?));
-        }
-        Ok(Policy::none())
+    /// The policy that applies. A file that cannot be read denies everything by being an error.
+    pub(crate) fn policy(&self) -> Result<InForce> {
+        InForce::find(self.engine)
     }
 
     /// Judges by what is known here, and asks the registry only where that is not enough.
@@ -315,7 +309,11 @@ impl<'a> Gate<'a> {
 
 /// The proof, or the refusal with its reasons. What the policy accepts without proof passes
 /// through the one door that is named for it.
-fn accept(act: &'static str, judgement: &Judgement) -> Result<Verified<Descriptor>> {
+fn accept(
+    act: &'static str,
+    policy: &InForce,
+    judgement: &Judgement,
+) -> Result<Verified<Descriptor>> {
     for reason in judgement.verdict().reasons() {
         if judgement.verdict().is_accepted() {
             tracing::warn!(image = %judgement.reference().familiar(), "accepted with a warning: {reason}");
@@ -324,21 +322,14 @@ fn accept(act: &'static str, judgement: &Judgement) -> Result<Verified<Descripto
     danger::accept_unsigned(judgement).map_err(|refused| Error::Denied {
         act,
         reference: judgement.reference().familiar(),
+        policy: policy.source.to_string().into(),
         codes: refused.reasons().iter().map(trust::Reason::code).collect(),
         reasons: match refused {
             NotVerified::Denied { reasons, .. } | NotVerified::Waived { reasons, .. } => {
-                reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+                reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ").into()
             }
         },
     })
-}
-
-/// Docker's reading: any value that is not a parseable "false" turns it on.
-fn content_trust_asked(value: Option<&str>) -> bool {
-    match value {
-        None => false,
-        Some(text) => !matches!(text, "0" | "f" | "F" | "false" | "FALSE" | "False"),
-    }
 }
 
 /// Whether anything in a registry could change the verdict.
@@ -377,27 +368,5 @@ struct Unreachable(String);
 impl Fetch for Unreachable {
     fn fetch(&mut self, _: &Request) -> Result<Option<Vec<u8>>, FetchError> {
         Err(self.0.clone().into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Covers: TRU-47
-    #[test]
-    fn only_a_parseable_false_turns_content_trust_off() {
-        let table = [
-            (None, false),
-            (Some("1"), true),
-            (Some("yes"), true),
-            (Some("on"), true),
-            (Some("0"), false),
-            (Some("false"), false),
-            (Some("F"), false),
-        ];
-        for (value, expected) in table {
-            assert_eq!(content_trust_asked(value), expected, "{value:?}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use oci::Repository;
 use trust::Secret;
@@ -19,8 +19,12 @@ use super::state::{write, write_private};
 use crate::config::text_variable;
 use crate::error::{Error, Result};
 
-/// The variable that holds the passphrase of every key, where Docker's own two are not set.
-const PASSPHRASE: &str = "WHERRY_TRUST_PASSPHRASE";
+/// The variables that passphrases come from: of root keys, of all others, and ours for both.
+pub(super) const PASSPHRASE_VARIABLES: [&str; 3] = [
+    "DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE",
+    "DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE",
+    "WHERRY_TRUST_PASSPHRASE",
+];
 
 /// Whose passphrase is wanted.
 #[derive(Clone, Debug)]
@@ -83,6 +87,43 @@ impl<'a> Keys<'a> {
         let signer = signer_from_pem(&file.display().to_string(), &text)?;
         self.keep(&*signer, name.as_str(), KeyRole::Signer, None)?;
         Ok(signer.public().clone())
+    }
+
+    /// Takes a key of another tool into the key folder, under a passphrase of this user. A key that
+    /// is here already stays as it is.
+    pub(crate) fn adopt(
+        &self,
+        signer: &dyn Signer,
+        name: &str,
+        role: KeyRole,
+        repository: Option<&Repository>,
+    ) -> Result<()> {
+        let id = signer.public().id();
+        if self.list()?.iter().any(|file| file.id() == id) {
+            return Ok(());
+        }
+        self.keep(signer, name, role, repository)
+    }
+
+    /// A passphrase for a key that is not ours yet.
+    pub(crate) fn passphrase_of(&self, name: &str, role: KeyRole, id: &str) -> Result<Secret> {
+        let short_id = id.chars().take(7).collect();
+        let name = name.to_owned();
+        self.passphrase(&PassphraseRequest { name, role, short_id, choose: false })
+    }
+
+    /// Unlocks the signer key of this name; the first by id where none is named.
+    pub fn unlock_signer(&self, name: Option<&KeyName>) -> Result<Arc<dyn Signer>> {
+        let fits = |file: &PrivateKeyFile| {
+            file.role() == KeyRole::Signer && name.is_none_or(|name| name.as_str() == file.name())
+        };
+        let file = self.list()?.into_iter().find(fits).ok_or_else(|| {
+            let wanted = name.map_or("a signer key".to_owned(), |name| format!("the key {name:?}", name = name.as_str()));
+            Error::Invalid(format!(
+                "{wanted} is not here; `wherry trust key generate NAME` makes one, `wherry trust key load` takes one in"
+            ))
+        })?;
+        self.unlock_file(&file).map(Arc::from)
     }
 
     /// A public key from a PEM file, as `signer add --key` takes it.
@@ -165,11 +206,9 @@ impl<'a> Keys<'a> {
 
     /// From the environment, from an earlier question, or from whoever can be asked.
     fn passphrase(&self, request: &PassphraseRequest) -> Result<Secret> {
-        let variable = match request.role {
-            KeyRole::Root => "DOCKER_CONTENT_TRUST_ROOT_PASSPHRASE",
-            _ => "DOCKER_CONTENT_TRUST_REPOSITORY_PASSPHRASE",
-        };
-        let given = text_variable(variable).or_else(|| text_variable(PASSPHRASE));
+        let [root, repository, ours] = PASSPHRASE_VARIABLES;
+        let variable = if request.role == KeyRole::Root { root } else { repository };
+        let given = text_variable(variable).or_else(|| text_variable(ours));
         if let Some(text) = given {
             return Ok(Secret::from(text));
         }
@@ -180,7 +219,7 @@ impl<'a> Keys<'a> {
         }
         let secret = self.source.passphrase(request).map_err(|reason| Error::Configuration {
             file: format!("passphrase of key {} ({})", request.name, request.short_id),
-            reason: format!("{reason}; set {PASSPHRASE} (or {variable}) where nobody can be asked"),
+            reason: format!("{reason}; set {ours} (or {variable}) where nobody can be asked"),
         })?;
         known.insert(class, secret.clone());
         Ok(secret)

@@ -1,10 +1,10 @@
 //! The verbs that change a repository's trust data.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use oci::{Descriptor, Reference, Repository};
-use registry_client::Selector;
 use trust::artifact::Artifact;
 use trust::key::{KeyId, KeyName, KeyRole, PublicKey, Signer, SignerName};
 use trust::tuf::{self, Commit, Creation, Lifetimes, RoleName, RoleSetup, RotateRole};
@@ -29,8 +29,10 @@ pub struct Signed {
 
 /// Signs for one engine with one set of keys.
 pub struct Signing<'a> {
-    engine: &'a Engine,
-    keys: &'a Keys<'a>,
+    pub(super) engine: &'a Engine,
+    pub(super) keys: &'a Keys<'a>,
+    /// Who can sign now: signers that were handed in, and key files once they are unlocked.
+    hand: Mutex<Vec<Arc<dyn Signer>>>,
 }
 
 /// The roles whose keys publish what others signed.
@@ -42,73 +44,72 @@ const PAUSE_MILLIS: u64 = 50;
 
 /// Whether an edit changes the root.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Needs {
+pub(super) enum Needs {
     Online,
     Root,
 }
 
 /// What an edit does where there are no trust data yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Without {
+pub(super) enum Without {
     Create,
     Refuse,
 }
 
 /// What is to be done to a repository's trust data.
 #[derive(Clone, Copy)]
-struct Edit {
-    act: &'static str,
-    needs: Needs,
-    without: Without,
-    commit: Commit,
+pub(super) struct Edit {
+    pub(super) act: &'static str,
+    pub(super) needs: Needs,
+    pub(super) without: Without,
+    pub(super) commit: Commit,
 }
 
 /// A repository's verified metadata, open for an edit, with the artifact they came from.
-struct Open {
-    repository: tuf::Repository,
-    before: Option<Artifact>,
+pub(super) struct Open {
+    pub(super) repository: tuf::Repository,
+    pub(super) before: Option<Artifact>,
 }
 
 impl<'a> Signing<'a> {
     pub(crate) fn new(engine: &'a Engine, keys: &'a Keys<'a>) -> Self {
-        Self { engine, keys }
+        Self { engine, keys, hand: Mutex::default() }
     }
 
-    /// Makes the trust data of a repository and pins its root here. Keys that are missing are
-    /// made: one root key for all repositories of this user, the others per repository.
-    pub fn init(&self, repository: &Repository) -> Result<()> {
-        let exists = || {
-            Error::Conflict(format!(
-                "trust init {repository}: it has trust data already; `wherry trust inspect` shows them"
-            ))
-        };
-        if metadata::fetch_pointer(self.engine, repository)?.is_some() {
-            return Err(exists());
-        }
-        let mut open = self.create(repository)?;
-        let unlocked = self.unlock(&open.repository, Needs::Root, Vec::new())?;
-        match self.publish(repository, &mut open, Commit::Edits, &unlocked)? {
-            Published::Yes => Ok(()),
-            Published::Overtaken => Err(exists()),
+    /// The same with signers whose keys are not in files here: a recovery phrase, a helper program.
+    pub fn with_signers(self, signers: impl IntoIterator<Item = Arc<dyn Signer>>) -> Self {
+        signers.into_iter().for_each(|signer| self.take_in_hand(signer));
+        self
+    }
+
+    /// Unlocks what a signature in this repository needs, so that a wrong passphrase ends a command
+    /// before anything is pushed.
+    pub fn ready(&self, repository: &Repository) -> Result<()> {
+        match self.open(repository)? {
+            Some(open) => self.unlock(&open.repository, Needs::Online).map(drop),
+            None => {
+                let first = self.first_signer()?.map(|(_, key)| key.id());
+                let root = self.own_root_key()?.map(|key| key.id());
+                self.unlock_ids(first.into_iter().chain(root).collect()).map(drop)
+            }
         }
     }
 
     /// Signs what the registry has under a tag. A repository without trust data gets them, with
     /// a first signer where a signer key is here.
     pub fn sign(&self, reference: &Reference) -> Result<Signed> {
-        let tag = reference.tag().ok_or_else(|| {
-            Error::Invalid(format!(
-                "trust sign {reference}: name a tag; a digest needs no signature to stay what it is"
-            ))
-        })?;
-        let repository = reference.repository();
-        let client = self.engine.network().client()?.repository(repository);
-        let selector = Selector::Tag(tag.to_owned());
-        let descriptor = self.engine.network().block_on(client.resolve(&selector))??;
+        tag_of(reference)?;
+        self.sign_content(reference, self.resolve(reference)?)
+    }
+
+    /// Signs that a tag is this content.
+    pub fn sign_content(&self, reference: &Reference, descriptor: Descriptor) -> Result<Signed> {
+        let tag = tag_of(reference)?;
         let edit = Edit { without: Without::Create, ..Edit::online("trust sign") };
-        let (roles, initialised) = self.edit(repository, edit, |metadata, signers| {
-            Ok(metadata.sign(tag, &descriptor, signers)?)
-        })?;
+        let (roles, initialised) =
+            self.edit(reference.repository(), edit, |metadata, signers| {
+                Ok(metadata.sign(tag, &descriptor, signers)?)
+            })?;
         let roles = roles.iter().map(ToString::to_string).collect();
         Ok(Signed { reference: reference.clone(), descriptor, roles, initialised })
     }
@@ -182,39 +183,17 @@ impl<'a> Signing<'a> {
         Ok(())
     }
 
-    /// Signs snapshot and timestamp again, so that they do not expire.
-    pub fn refresh(&self, repository: &Repository) -> Result<()> {
-        let edit = Edit { commit: Commit::Refresh, ..Edit::online("trust refresh") };
-        self.edit(repository, edit, |_, _| Ok(()))?;
-        Ok(())
-    }
-
-    /// Gives a top-level role a new key of this user in place of those it has. Root is signed by
-    /// its old and its new keys.
-    pub fn rotate(&self, repository: &Repository, role: KeyRole) -> Result<PublicKey> {
-        let name = match role {
-            KeyRole::Root => "root",
-            KeyRole::Targets => "targets",
-            KeyRole::Snapshot => "snapshot",
-            KeyRole::Timestamp => "timestamp",
-            KeyRole::Signer => {
-                return Err(Error::Invalid(
-                    "trust rotate: a signer's key is replaced by `trust signer remove` and \
-                     `trust signer add`"
-                        .to_owned(),
-                ));
-            }
-        };
-        self.must_open("trust rotate", repository)?;
-        let label = if role == KeyRole::Root { "root" } else { repository.path() };
-        let of = (role != KeyRole::Root).then_some(repository);
-        let key = self.keys.generate(label, role, of)?.public().clone();
-        let edit = Edit { needs: Needs::Root, ..Edit::online("trust rotate") };
-        self.edit_with(repository, edit, std::slice::from_ref(&key), |metadata, _| {
-            let setup = RoleSetup::single(&key);
-            Ok(metadata.rotate(&RotateRole { role: name.to_owned(), setup })?)
+    /// Signs roles again, so that they do not expire: snapshot and timestamp always, the others where
+    /// they are asked for, each with the content that it has.
+    pub fn refresh(&self, repository: &Repository, roles: &[RoleName]) -> Result<()> {
+        let root = roles.iter().any(|role| role.as_str() == "root");
+        let needs = if root { Needs::Root } else { Needs::Online };
+        let edit = Edit { commit: Commit::Refresh, needs, ..Edit::online("trust refresh") };
+        let online = |role: &&RoleName| !PUBLISHING.contains(&role.as_str());
+        self.edit(repository, edit, |metadata, _| {
+            Ok(roles.iter().filter(online).try_for_each(|role| metadata.renew(role))?)
         })?;
-        Ok(key)
+        Ok(())
     }
 
     /// The repository's metadata, verified, for looking.
@@ -222,32 +201,19 @@ impl<'a> Signing<'a> {
         Ok(self.open(repository)?.map(|open| open.repository))
     }
 
-    fn must_open(&self, act: &str, repository: &Repository) -> Result<Open> {
+    pub(super) fn must_open(&self, act: &str, repository: &Repository) -> Result<Open> {
         self.open(repository)?.ok_or_else(|| no_trust_data(act, repository))
     }
 
     /// Makes an edit and publishes it. Where another signer publishes in the meantime, it is made
     /// again on what stands then, so that neither loses a signature. Says whether the trust data
     /// were made by this.
-    fn edit<T>(
+    pub(super) fn edit<T>(
         &self,
         repository: &Repository,
         edit: Edit,
-        change: impl FnMut(&mut tuf::Repository, &[&dyn Signer]) -> Result<T>,
-    ) -> Result<(T, bool)> {
-        self.edit_with(repository, edit, &[], change)
-    }
-
-    /// The same with keys that the repository does not know before the edit.
-    fn edit_with<T>(
-        &self,
-        repository: &Repository,
-        edit: Edit,
-        new: &[PublicKey],
         mut change: impl FnMut(&mut tuf::Repository, &[&dyn Signer]) -> Result<T>,
     ) -> Result<(T, bool)> {
-        let new: Vec<KeyId> = new.iter().map(PublicKey::id).collect();
-        let mut unlocked = self.keys.unlock(&new)?;
         for round in 1..=ROUNDS_MAX {
             let (mut open, created) = match self.open(repository)? {
                 Some(open) => (open, false),
@@ -255,10 +221,10 @@ impl<'a> Signing<'a> {
                 None => return Err(no_trust_data(edit.act, repository)),
             };
             let needs = if created { Needs::Root } else { edit.needs };
-            unlocked = self.unlock(&open.repository, needs, unlocked)?;
+            let unlocked = self.unlock(&open.repository, needs)?;
             let signers: Vec<&dyn Signer> = unlocked.iter().map(|signer| &**signer).collect();
             let done = change(&mut open.repository, &signers)?;
-            match self.publish(repository, &mut open, edit.commit, &unlocked)? {
+            match self.publish(repository, &mut open, edit.commit)? {
                 Published::Yes => return Ok((done, created)),
                 Published::Overtaken => std::thread::sleep(pause(round)),
             }
@@ -272,7 +238,7 @@ impl<'a> Signing<'a> {
 
     /// Fetches and verifies before anything is edited: under the root pinned here where there is
     /// one, else under the repository's own first root, which then is pinned for next time.
-    fn open(&self, repository: &Repository) -> Result<Option<Open>> {
+    pub(super) fn open(&self, repository: &Repository) -> Result<Option<Open>> {
         let Some(artifact) = metadata::fetch_pointer(self.engine, repository)? else {
             return Ok(None);
         };
@@ -288,50 +254,81 @@ impl<'a> Signing<'a> {
     }
 
     fn create(&self, repository: &Repository) -> Result<Open> {
-        let root = self.root_key()?;
-        let key = |role| self.keys.generate(repository.path(), role, Some(repository));
-        let (targets, snapshot, timestamp) =
-            (key(KeyRole::Targets)?, key(KeyRole::Snapshot)?, key(KeyRole::Timestamp)?);
-        let mut created = tuf::Repository::create(&Creation {
-            repository: repository.path().to_owned(),
-            root: RoleSetup::single(&root),
-            targets: RoleSetup::single(targets.public()),
-            snapshot: RoleSetup::single(snapshot.public()),
-            timestamp: RoleSetup::single(timestamp.public()),
-        })?;
+        let root = RoleSetup::single(&self.root_key()?);
+        let mut open = self.create_with(repository, root, None)?;
         if let Some((name, public)) = self.first_signer()? {
-            created.add_signer(&name, &[public])?;
+            open.repository.add_signer(&name, &[public])?;
         }
+        Ok(open)
+    }
+
+    /// Trust data with this root and keys of this user for the other roles, made where they are
+    /// not given.
+    pub(super) fn create_with(
+        &self,
+        repository: &Repository,
+        root: RoleSetup,
+        targets: Option<PublicKey>,
+    ) -> Result<Open> {
+        let key = |role| self.generate(role, repository);
+        let targets = targets.map_or_else(|| key(KeyRole::Targets), Ok)?;
+        let (snapshot, timestamp) = (key(KeyRole::Snapshot)?, key(KeyRole::Timestamp)?);
+        let created = tuf::Repository::create(&Creation {
+            repository: repository.path().to_owned(),
+            root,
+            targets: RoleSetup::single(&targets),
+            snapshot: RoleSetup::single(&snapshot),
+            timestamp: RoleSetup::single(&timestamp),
+        })?;
         Ok(Open { repository: created, before: None })
     }
 
+    /// Makes and keeps a key of this user, at hand from now on.
+    pub(super) fn generate(&self, role: KeyRole, repository: &Repository) -> Result<PublicKey> {
+        let signer = match role {
+            KeyRole::Root => self.keys.generate("root", role, None)?,
+            _ => self.keys.generate(repository.path(), role, Some(repository))?,
+        };
+        let public = signer.public().clone();
+        self.take_in_hand(Arc::from(signer));
+        Ok(public)
+    }
+
     /// The root key of this user, made where there is none.
-    fn root_key(&self) -> Result<PublicKey> {
-        let existing = self.keys.list()?.into_iter().find(|file| file.role() == KeyRole::Root);
-        match existing {
-            Some(file) => Ok(file.public().clone()),
-            None => Ok(self.keys.generate("root", KeyRole::Root, None)?.public().clone()),
+    pub(super) fn root_key(&self) -> Result<PublicKey> {
+        if let Some(key) = self.own_root_key()? {
+            return Ok(key);
         }
+        let signer = self.keys.generate("root", KeyRole::Root, None)?;
+        let public = signer.public().clone();
+        self.take_in_hand(Arc::from(signer));
+        Ok(public)
+    }
+
+    /// The root key of this user, where there is one.
+    fn own_root_key(&self) -> Result<Option<PublicKey>> {
+        let file = self.keys.list()?.into_iter().find(|file| file.role() == KeyRole::Root);
+        Ok(file.map(|file| file.public().clone()))
     }
 
     /// The signer key of this user: the first by id where there are several (TRU-44).
-    fn first_signer(&self) -> Result<Option<(SignerName, PublicKey)>> {
+    pub(super) fn first_signer(&self) -> Result<Option<(SignerName, PublicKey)>> {
         let signer = self.keys.list()?.into_iter().find(|file| file.role() == KeyRole::Signer);
         let Some(file) = signer else { return Ok(None) };
         let name: KeyName = file.name().parse()?;
         Ok(Some((name.as_str().parse()?, file.public().clone())))
     }
 
-    /// Signs and publishes; the first root is pinned once it stands.
-    fn publish(
+    /// Signs with everything at hand and publishes; the first root is pinned once it stands.
+    pub(super) fn publish(
         &self,
         repository: &Repository,
         open: &mut Open,
         what: Commit,
-        unlocked: &[Box<dyn Signer>],
     ) -> Result<Published> {
         let now = crate::clock::now();
-        let signers: Vec<&dyn Signer> = unlocked.iter().map(|signer| &**signer).collect();
+        let at_hand = self.at_hand();
+        let signers: Vec<&dyn Signer> = at_hand.iter().map(|signer| &**signer).collect();
         let files = open.repository.commit(what, &signers, Lifetimes::default(), now)?.clone();
         let done = metadata::publish(self.engine, repository, &files, open.before.as_ref())?;
         if done == Published::Yes
@@ -342,14 +339,13 @@ impl<'a> Signing<'a> {
         Ok(done)
     }
 
-    /// The keys of this user that the repository knows, beside those unlocked before. The root
-    /// key stays locked where the root does not change.
-    fn unlock(
+    /// The signers at hand that the repository knows, after its keys of this user were unlocked.
+    /// The root key stays locked where the root does not change.
+    pub(super) fn unlock(
         &self,
         repository: &tuf::Repository,
         needs: Needs,
-        mut unlocked: Vec<Box<dyn Signer>>,
-    ) -> Result<Vec<Box<dyn Signer>>> {
+    ) -> Result<Vec<Arc<dyn Signer>>> {
         let mut wanted: Vec<KeyId> = Vec::new();
         let root = (needs == Needs::Root).then_some("root");
         for role in ["targets", "snapshot", "timestamp"].into_iter().chain(root) {
@@ -357,20 +353,46 @@ impl<'a> Signing<'a> {
             wanted.extend(repository.keys_of(&role).into_iter().map(PublicKey::id));
         }
         wanted.extend(repository.signers().into_iter().flat_map(|(_, ids)| ids));
-        wanted.retain(|id| unlocked.iter().all(|signer| signer.public().id() != *id));
-        unlocked.extend(self.keys.unlock(&wanted)?);
-        Ok(unlocked)
+        self.unlock_ids(wanted)
+    }
+
+    /// Those of these keys that can sign now; key files are unlocked at most once.
+    pub(super) fn unlock_ids(&self, wanted: Vec<KeyId>) -> Result<Vec<Arc<dyn Signer>>> {
+        let held: Vec<KeyId> = self.at_hand().iter().map(|signer| signer.public().id()).collect();
+        let locked: Vec<KeyId> = wanted.iter().filter(|id| !held.contains(id)).cloned().collect();
+        for signer in self.keys.unlock(&locked)? {
+            self.take_in_hand(Arc::from(signer));
+        }
+        let mut signers = self.at_hand();
+        signers.retain(|signer| wanted.contains(&signer.public().id()));
+        Ok(signers)
+    }
+
+    pub(super) fn at_hand(&self) -> Vec<Arc<dyn Signer>> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn take_in_hand(&self, signer: Arc<dyn Signer>) {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner).push(signer);
     }
 }
 
 impl Edit {
     /// An edit of what exists, without the root.
-    fn online(act: &'static str) -> Self {
+    pub(super) fn online(act: &'static str) -> Self {
         Self { act, needs: Needs::Online, without: Without::Refuse, commit: Commit::Edits }
     }
 }
 
-fn no_trust_data(act: &str, repository: &Repository) -> Error {
+fn tag_of(reference: &Reference) -> Result<&str> {
+    reference.tag().ok_or_else(|| {
+        Error::Invalid(format!(
+            "trust sign {reference}: name a tag; a digest needs no signature to stay what it is"
+        ))
+    })
+}
+
+pub(super) fn no_trust_data(act: &str, repository: &Repository) -> Error {
     Error::NoTrustData { act: act.to_owned(), repository: repository.familiar() }
 }
 

@@ -2,4 +2,5 @@
 
 pub mod cosign;
 pub mod dsse;
+pub mod notary;
 pub mod vsa;

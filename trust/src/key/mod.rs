@@ -19,10 +19,11 @@ pub use file::{KdfCost, KeyRole, PrivateKeyFile};
 pub use helper::{HELPER_PROTOCOL, Helper, HelperSigner};
 pub use name::{KeyName, SignerName};
 pub use pem::{PemKind, pem_kind, public_key_from_pem, public_key_to_pem};
-pub(crate) use pem::{SPKI_P256, public_key_der};
+pub(crate) use pem::{SPKI_P256, content as pem_content, public_key_der};
 pub use phrase::{recovery_phrase, signer_from_phrase};
 pub use signer::{
-    EcdsaSigner, Ed25519Signer, ForeignKey, Signer, foreign_key, generate, signer_from_pem,
+    EcdsaSigner, Ed25519Signer, ForeignFacts, ForeignKey, Signer, foreign_facts, foreign_key,
+    generate, signer_from_pem,
 };
 
 use crate::{Error, Result, json, scheme};

@@ -47,6 +47,11 @@ pub(crate) struct Pem {
     pub(crate) der: Vec<u8>,
 }
 
+/// The content of the first PEM block, whatever its label.
+pub(crate) fn content(text: &str) -> Option<Vec<u8>> {
+    parse(text).map(|block| block.der)
+}
+
 /// The first PEM block of a text.
 pub(crate) fn parse(text: &str) -> Option<Pem> {
     if text.len() > KEY_FILE_BYTES_MAX {

@@ -176,6 +176,28 @@ pub struct ForeignKey {
     pub repository: Option<String>,
 }
 
+/// What a foreign key file says of itself without its passphrase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignFacts {
+    /// Notary's `role` header.
+    pub role: Option<String>,
+    /// Notary's `gun` header.
+    pub repository: Option<String>,
+}
+
+/// Reads the headers of a PEM private key; nothing where the text holds none.
+pub fn foreign_facts(text: &str) -> Option<ForeignFacts> {
+    let block = pem::parse(text).filter(|block| block.label.ends_with("PRIVATE KEY"))?;
+    let header = |wanted: &str| {
+        let found = block.headers.iter().find(|(key, _)| key == wanted);
+        found.map(|(_, value)| value.clone())
+    };
+    Some(ForeignFacts {
+        role: header("role"),
+        repository: header("gun").or_else(|| header("path")),
+    })
+}
+
 /// Reads a PEM private key that may be encrypted (PKCS#8, PBES2) and may carry Notary's headers.
 pub fn foreign_key(name: &str, text: &str, passphrase: &Secret) -> Result<ForeignKey> {
     let unreadable =
@@ -183,11 +205,8 @@ pub fn foreign_key(name: &str, text: &str, passphrase: &Secret) -> Result<Foreig
     let Some(block) = pem::parse(text) else {
         return Err(unreadable("it holds no PEM block"));
     };
-    let header = |wanted: &str| {
-        let found = block.headers.iter().find(|(key, _)| key == wanted);
-        found.map(|(_, value)| value.clone())
-    };
-    let (role, repository) = (header("role"), header("gun").or_else(|| header("path")));
+    let facts = foreign_facts(text);
+    let (role, repository) = facts.map(|facts| (facts.role, facts.repository)).unwrap_or_default();
     let signer = if block.label == "ENCRYPTED PRIVATE KEY" {
         let plain = pkcs8::decrypt(&block.der, passphrase).map_err(|refusal| match refusal {
             Refusal::Unsupported => unreadable("it is encrypted in a way that is not read here"),

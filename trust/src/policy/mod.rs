@@ -1,5 +1,6 @@
 //! The policy: which images may get a name or start, and on what evidence.
 
+mod cases;
 mod containers;
 mod explain;
 mod parse;
@@ -7,6 +8,7 @@ mod pin;
 
 use oci::{Digest, Repository};
 
+pub use cases::{Case, Expected, parse_cases};
 pub use explain::Explanation;
 pub use pin::Pin;
 

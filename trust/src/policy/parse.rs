@@ -174,7 +174,7 @@ pub(super) fn refuse(detail: impl Into<String>) -> Error {
 }
 
 /// A TOML error with its line and column, on one line.
-fn describe(text: &str, error: &toml::de::Error) -> String {
+pub(super) fn describe(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().trim();
     match error.span() {
         Some(span) => {

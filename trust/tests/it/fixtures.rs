@@ -381,7 +381,7 @@ fn check_folder(name: &str, expected: &BTreeMap<String, Vec<u8>>) {
 #[test]
 fn the_folders_hold_what_is_generated_and_no_other_folder_stands_there() {
     let mut names: Vec<String> =
-        ["keys", "published", "written-by-python-tuf"].map(str::to_owned).to_vec();
+        ["keys", "notary", "published", "written-by-python-tuf"].map(str::to_owned).to_vec();
     for case in cases() {
         check_folder(case.name, &expected_files(&case));
         names.push(case.name.to_owned());

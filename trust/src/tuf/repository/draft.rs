@@ -118,11 +118,12 @@ impl Draft {
 
     /// What is to be signed, for the signer to read.
     pub fn content(&self) -> Value {
-        let canonical = match &self.document {
-            Document::Root(root) => root.canonical(),
-            Document::Targets(targets) => targets.canonical(),
+        // Not the canonical form: that one escapes no line ends, so PEM keys make it no JSON.
+        let bytes = match &self.document {
+            Document::Root(root) => root.to_bytes(),
+            Document::Targets(targets) => targets.to_bytes(),
         };
-        json::parse(canonical).unwrap_or(Value::Null)
+        json::parse(&bytes).map(|mut file| file["signed"].take()).unwrap_or(Value::Null)
     }
 
     /// Signs, if the key is one of those that are asked for; says whether it is.
@@ -263,6 +264,18 @@ impl Repository {
         self.targets.insert(role, targets);
         self.dirty.snapshot = true;
         Ok(())
+    }
+
+    /// Has the top-level targets signed anew at the next commit where the root, as it stands now,
+    /// gives the role other keys than those that signed it.
+    pub fn renew_unvouched(&mut self) -> Result<()> {
+        let role = RoleName::targets();
+        let Some((keys, ids, threshold)) = self.delegated_keys(&role)? else { return Ok(()) };
+        let vouched = self.targets.get(&role).map(|targets| targets.tally(&keys, &ids, threshold));
+        match vouched.is_some_and(|tally| tally.is_met()) {
+            true => Ok(()),
+            false => self.renew(&role),
+        }
     }
 
     fn next_root_version(&self) -> u64 {

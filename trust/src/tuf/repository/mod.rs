@@ -7,6 +7,7 @@
 mod commit;
 mod draft;
 mod edit;
+mod labels;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,15 +1,23 @@
+mod doctor;
+mod draft;
+mod migrate;
+mod root;
+mod terminal;
+pub(crate) mod with;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use engine::oci::{Reference, Repository};
-use engine::trust::{PassphraseRequest, PassphraseSource};
-use engine::trust_types::Secret;
 use engine::trust_types::inspect;
 use engine::trust_types::key::{KeyName, KeyRole, SignerName};
+use engine::trust_types::tuf::RoleName;
 
-use super::{Session, inspect::pretty, login, push};
+pub(crate) use terminal::Terminal;
+
+use super::{Session, inspect::pretty, push};
 use crate::error::{Error, Result};
-use crate::ui::{Ui, Verbosity};
+use crate::ui::Verbosity;
 
 /// Manage trust on images
 #[derive(Debug, clap::Args)]
@@ -21,21 +29,18 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Init(InitArgs),
+    Doctor(doctor::Args),
+    Draft(draft::Args),
+    Init(root::InitArgs),
     Inspect(InspectArgs),
     Key(KeyArgs),
+    Migrate(migrate::Args),
+    Recover(root::RecoverArgs),
     Refresh(RefreshArgs),
     Revoke(RevokeArgs),
-    Rotate(RotateArgs),
+    Rotate(root::RotateArgs),
     Sign(SignArgs),
     Signer(SignerArgs),
-}
-
-/// Make the trust data of a repository and pin its root here
-#[derive(Debug, clap::Args)]
-struct InitArgs {
-    #[arg(value_name = "REPOSITORY", required = true)]
-    repository: Reference,
 }
 
 /// Return low-level information about keys and signatures
@@ -85,6 +90,11 @@ struct LoadArgs {
 /// Sign a repository's snapshot and timestamp anew, so that they do not expire
 #[derive(Debug, clap::Args)]
 struct RefreshArgs {
+    /// Sign this role anew too: root, targets, targets/releases, targets/SIGNER
+    #[arg(long, value_name = "list")]
+    role: Vec<RoleName>,
+    #[command(flatten)]
+    with: with::WithArgs,
     #[arg(value_name = "REPOSITORY", required = true)]
     repository: Reference,
 }
@@ -99,16 +109,6 @@ struct RevokeArgs {
     image: Reference,
 }
 
-/// Give a role of a repository's trust data a new key of yours
-#[derive(Debug, clap::Args)]
-struct RotateArgs {
-    /// The role
-    #[arg(value_name = "ROLE", required = true)]
-    role: TopRole,
-    #[arg(value_name = "REPOSITORY", required = true)]
-    repository: Reference,
-}
-
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum TopRole {
     Root,
@@ -119,10 +119,12 @@ enum TopRole {
 
 /// Sign an image
 #[derive(Debug, clap::Args)]
-struct SignArgs {
+pub(crate) struct SignArgs {
     /// Sign a locally tagged image
     #[arg(long)]
     local: bool,
+    #[command(flatten)]
+    with: with::WithArgs,
     #[arg(value_name = "IMAGE:TAG", required = true)]
     image: Reference,
 }
@@ -166,10 +168,14 @@ impl Args {
     /// Does what the verb does.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
+            Verb::Doctor(args) => args.run(session),
+            Verb::Draft(args) => args.run(session),
             Verb::Init(args) => args.run(session),
             Verb::Inspect(args) => args.run(session),
             Verb::Key(KeyArgs { verb: KeyVerb::Generate(args) }) => args.run(session),
             Verb::Key(KeyArgs { verb: KeyVerb::Load(args) }) => args.run(session),
+            Verb::Migrate(args) => args.run(session),
+            Verb::Recover(args) => args.run(session),
             Verb::Refresh(args) => args.run(session),
             Verb::Revoke(args) => args.run(session),
             Verb::Rotate(args) => args.run(session),
@@ -188,22 +194,6 @@ fn repository(reference: &Reference) -> Result<&Repository> {
             format!("{}: name a repository, without tag or digest", reference.familiar()),
             format!("leave the tag out: {}", reference.familiar_repository()),
         )),
-    }
-}
-
-impl InitArgs {
-    fn run(self, session: &Session) -> Result<()> {
-        let name = repository(&self.repository)?;
-        let engine = session.engine()?;
-        engine.signing().init(name)?;
-        session.ui.line(format_args!(
-            "Successfully initialized \"{}\"",
-            self.repository.familiar_repository()
-        ))?;
-        session.ui.line(format_args!(
-            "Root pinned here, for the policy of others: {}",
-            engine.trust_keys().root_path(name).display()
-        ))
     }
 }
 
@@ -265,7 +255,8 @@ impl LoadArgs {
 
 impl RefreshArgs {
     fn run(self, session: &Session) -> Result<()> {
-        session.engine()?.signing().refresh(repository(&self.repository)?)?;
+        let signing = self.with.signing(session)?;
+        signing.refresh(repository(&self.repository)?, &self.role)?;
         session
             .ui
             .line(format_args!("Successfully refreshed {}", self.repository.familiar_repository()))
@@ -290,25 +281,25 @@ impl RevokeArgs {
     }
 }
 
-impl RotateArgs {
-    fn run(self, session: &Session) -> Result<()> {
-        let role = match self.role {
-            TopRole::Root => KeyRole::Root,
-            TopRole::Targets => KeyRole::Targets,
-            TopRole::Snapshot => KeyRole::Snapshot,
-            TopRole::Timestamp => KeyRole::Timestamp,
-        };
-        let key = session.engine()?.signing().rotate(repository(&self.repository)?, role)?;
-        session.ui.line(format_args!(
-            "Successfully rotated {}: the new key is {}",
-            self.repository.familiar_repository(),
-            key.id().as_str()
-        ))
+impl From<TopRole> for KeyRole {
+    fn from(role: TopRole) -> Self {
+        match role {
+            TopRole::Root => Self::Root,
+            TopRole::Targets => Self::Targets,
+            TopRole::Snapshot => Self::Snapshot,
+            TopRole::Timestamp => Self::Timestamp,
+        }
     }
 }
 
 impl SignArgs {
-    fn run(self, session: &Session) -> Result<()> {
+    /// The same request with another verb's words.
+    pub(crate) fn of(image: Reference, with: with::WithArgs) -> Self {
+        Self { local: false, with, image }
+    }
+
+    /// Pushes the image where it is here, and signs its tag.
+    pub(crate) fn run(self, session: &Session) -> Result<()> {
         let name = self.image.familiar();
         if self.image.tag().is_none() {
             return Err(Error::refused(
@@ -321,21 +312,19 @@ impl SignArgs {
         if self.local && !here {
             return Err(engine::Error::NoSuchImage { name }.into());
         }
+        let signing = self.with.signing(session)?;
+        // A passphrase that is wrong is noticed before anything is pushed.
+        signing.ready(self.image.repository())?;
         if here {
             session.ui.line(format_args!(
                 "Signing and pushing trust data for local image {name}, may overwrite remote trust data"
             ))?;
-            push::one(session, &self.image, None, Verbosity::Normal)?;
+            let pushed = push::one(session, &self.image, None, Verbosity::Normal)?;
             session.ui.line("Signing and pushing trust metadata")?;
+            // What was pushed is signed, whatever the tag means by now.
+            return report_signed(session, &signing.sign_content(&self.image, pushed)?);
         }
-        let signed = engine.signing().sign(&self.image)?;
-        if signed.initialised {
-            session.ui.line(format_args!(
-                "Successfully initialized \"{}\"",
-                self.image.familiar_repository()
-            ))?;
-        }
-        session.ui.line(format_args!("Successfully signed {}", signed.reference))
+        report_signed(session, &signing.sign(&self.image)?)
     }
 }
 
@@ -370,44 +359,13 @@ impl SignerRemoveArgs {
     }
 }
 
-/// Asks for passphrases on the terminal.
-pub(crate) struct Terminal;
-
-/// Docker's least length of a new passphrase.
-const PASSPHRASE_CHARACTERS_MIN: usize = 8;
-
-impl PassphraseSource for Terminal {
-    fn passphrase(&self, request: &PassphraseRequest) -> std::result::Result<Secret, String> {
-        let ui = Ui::detect();
-        if !ui.stdin_terminal {
-            return Err("there is no terminal to ask on".to_owned());
-        }
-        let role = match request.role {
-            KeyRole::Signer => "signer",
-            KeyRole::Root => "root",
-            KeyRole::Targets => "repository",
-            KeyRole::Snapshot => "snapshot",
-            KeyRole::Timestamp => "timestamp",
-        };
-        let new = if request.choose { "new " } else { "" };
-        let key = format!(
-            "{new}{} key with ID {}",
-            if role == "signer" { &request.name } else { role },
-            request.short_id
-        );
-        let ask = |prompt: String| login::hidden(ui, &prompt).map_err(|error| error.to_string());
-        let first = ask(format!("Enter passphrase for {key}: "))?;
-        if !request.choose {
-            return Ok(Secret::from(first));
-        }
-        if first.chars().count() < PASSPHRASE_CHARACTERS_MIN {
-            return Err(format!(
-                "passphrase is too short: {PASSPHRASE_CHARACTERS_MIN} characters at least"
-            ));
-        }
-        if ask(format!("Repeat passphrase for {key}: "))? != first {
-            return Err("the two passphrases differ".to_owned());
-        }
-        Ok(Secret::from(first))
+/// Says what was signed, as Docker does.
+pub(crate) fn report_signed(session: &Session, signed: &engine::trust::Signed) -> Result<()> {
+    if signed.initialised {
+        session.ui.line(format_args!(
+            "Successfully initialized \"{}\"",
+            signed.reference.familiar_repository()
+        ))?;
     }
+    session.ui.line(format_args!("Successfully signed {}", signed.reference))
 }
