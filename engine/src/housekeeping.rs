@@ -1,13 +1,15 @@
 //! The store's upkeep: giving space back, with what the other rooms want kept.
 
 use std::io::Read;
+use std::str::FromStr;
 
-use builder::cache::CacheIndex;
+use builder::cache::{CacheIndex, Entry, PruneOptions};
 use oci::{Descriptor, Source};
 use registry_client::blocking::BlockingRepository;
-use store::{Collected, Collection, Item, Name, Refetch, Report, Roots, Usage};
+use store::{Collected, Collection, Item, Name, Refetch, Report, Roots, SnapshotKey, Usage};
 
 use crate::Engine;
+use crate::builds::attest::Kept;
 use crate::error::Result;
 
 impl Engine {
@@ -23,7 +25,24 @@ impl Engine {
     }
 }
 
-/// The layers and blobs that the build cache wants to keep.
+impl Engine {
+    /// What the build cache holds.
+    pub fn build_cache(&self) -> Result<Vec<Entry>> {
+        Ok(self.cache_index()?.list()?)
+    }
+
+    /// Forgets records of the build cache and collects; the bytes that came free.
+    pub fn prune_build_cache(&self, options: &PruneOptions) -> Result<u64> {
+        self.cache_index()?.prune(options)?;
+        Ok(self.collect_garbage()?.bytes)
+    }
+
+    fn cache_index(&self) -> Result<CacheIndex> {
+        Ok(CacheIndex::open(&self.store().root())?)
+    }
+}
+
+/// The layers and blobs that the build cache wants to keep, and what is said of images beside them.
 fn build_cache_roots(engine: &Engine) -> store::Result<Roots> {
     let damaged = |error: builder::Error| match error {
         builder::Error::Cache { act, path, source } => store::Error::Io { act, path, source },
@@ -40,6 +59,11 @@ fn build_cache_roots(engine: &Engine) -> store::Result<Roots> {
             Item::Layer(id) => roots.layers.push(id),
         }
     }
+    let kept = Kept::new(engine.store()).roots();
+    roots.blobs.extend(kept.map_err(|error| store::Error::Record {
+        path: engine.store().root().join("attestations"),
+        reason: error.to_string(),
+    })?);
     Ok(roots)
 }
 
@@ -59,6 +83,11 @@ impl Engine {
         let refetch: &Refetch<'_> = &refetch;
         let kept = build_cache_roots(self)?;
         Ok(self.store().check_keeping(&kept, (repair == Repair::Yes).then_some(refetch))?)
+    }
+
+    /// Bytes of what a container has changed.
+    pub fn container_bytes(&self, id: &str) -> Result<u64> {
+        Ok(self.store().snapshot_bytes(&SnapshotKey::from_str(id)?)?)
     }
 
     /// How much the store holds.

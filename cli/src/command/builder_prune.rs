@@ -1,4 +1,4 @@
-use engine::builder::cache::{CacheIndex, PruneOptions};
+use engine::builder::cache::PruneOptions;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Session;
@@ -39,7 +39,7 @@ impl Args {
         if !self.force && !session.ui.confirm(question)? {
             return Ok(());
         }
-        let bytes = prune(session, &options)?;
+        let bytes = session.engine()?.prune_build_cache(&options)?;
         session.ui.line(format_args!("Total reclaimed space: {}", decimal_size_precise(bytes)))
     }
 
@@ -65,14 +65,6 @@ impl Args {
             keep_bytes: keep.map_err(|reason| Error::refused(reason, ""))?,
         })
     }
-}
-
-/// Forgets records of the build cache and collects; the bytes that came free.
-pub(crate) fn prune(session: &Session, options: &PruneOptions) -> Result<u64> {
-    let engine = session.engine()?;
-    let cache = CacheIndex::open(&engine.config().root).map_err(engine::Error::from)?;
-    cache.prune(options).map_err(engine::Error::from)?;
-    Ok(engine.collect_garbage()?.bytes)
 }
 
 #[cfg(test)]

@@ -40,12 +40,24 @@ impl Args {
                 .map_err(|reason| Error::refused(reason, ""))?,
             config: change::config_of(&self.change, &platform)?,
             reference: self.reference.map(Reference::or_latest),
-            message: Some(self.message.unwrap_or_else(|| format!("Imported from {}", self.source))),
+            // As Docker: where a file lies on this machine is nobody's business who gets the image.
+            message: Some(self.message.unwrap_or_else(|| "Imported from -".to_owned())),
             platform: self.platform,
         };
-        let id = session.engine()?.images().import(open(&self.source)?, &request)?;
-        session.ui.line(id)
+        let imported = session.engine()?.images().import(open(&self.source)?, &request);
+        session.ui.line(imported.map_err(|error| about(&self.source, error))?)
     }
+}
+
+/// An archive that cannot be used is called by what the user typed.
+pub(crate) fn about(source: &str, error: engine::Error) -> Error {
+    let name = if source == "-" { "standard input" } else { source };
+    Error::Engine(match error {
+        engine::Error::Store(engine::store::Error::Archive { reason, .. }) => {
+            engine::store::Error::Archive { what: name.to_owned(), reason }.into()
+        }
+        other => other,
+    })
 }
 
 /// A file, or standard input for `-`.

@@ -1,7 +1,7 @@
 use engine::images::LoadedImage;
 
 use super::Session;
-use super::import::open;
+use super::import::{about, open};
 use crate::error::{Error, Result};
 
 /// Load an image from a tar archive or STDIN
@@ -24,8 +24,9 @@ impl Args {
                 "use -i FILE or a pipe",
             ));
         }
-        let content = open(self.input.as_deref().unwrap_or("-"))?;
-        let loaded = session.engine()?.images().load(content)?;
+        let source = self.input.as_deref().unwrap_or("-");
+        let loaded = session.engine()?.images().load(open(source)?);
+        let loaded = loaded.map_err(|error| about(source, error))?;
         loaded.iter().try_for_each(|image| session.ui.line(line(image)))
     }
 }

@@ -55,6 +55,7 @@ mod stats;
 mod stop;
 mod store;
 mod system;
+mod system_df;
 mod tag;
 mod tags;
 mod top;

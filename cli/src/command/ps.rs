@@ -151,8 +151,13 @@ fn command_line(args: &[String]) -> String {
     args.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
 }
 
+/// The COMMAND column, truncated.
+pub(super) fn command_cell(container: &Container) -> String {
+    quoted(&ellipsis(&command_line(&container.record.args), COMMAND_WIDTH))
+}
+
 /// The STATUS column.
-fn status(container: &Container, now: Timestamp) -> String {
+pub(super) fn status(container: &Container, now: Timestamp) -> String {
     let state = &container.state;
     let up = || {
         duration_words(state.started_at.map_or(0, |started| now.as_second() - started.as_second()))

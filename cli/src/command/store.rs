@@ -77,6 +77,7 @@ fn text(report: &Report) -> String {
             Problem::DamagedBlob => "damaged blob",
             Problem::DamagedDocument => "damaged document",
             Problem::DamagedLayer => "damaged layer",
+            Problem::DamagedNames => "damaged names",
             Problem::MissingBlob => "missing blob",
             Problem::StrayFile => "stray file",
             Problem::Unreferenced => "unreferenced",

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use clap::Subcommand;
-use engine::builder::cache::{CacheIndex, PruneOptions};
+use engine::builder::cache::PruneOptions;
 use engine::images::{Filters, PruneScope};
 use engine::volumes::VolumePrune;
 use jiff::Timestamp;
 
-use super::{FORMAT_HELP, Session, builder_prune, container_prune, info, rmi};
-use crate::error::Result;
+use super::logs::moment;
+use super::{FORMAT_HELP, Session, builder_prune, container_prune, info, rmi, system_df};
+use crate::error::{Error, Result};
 use crate::format::{Format, Listing, Row, decimal_size, decimal_size_precise};
 
 /// Manage Wherry
@@ -32,6 +33,9 @@ enum Verb {
 struct DfArgs {
     #[arg(long, value_name = "string", help = FORMAT_HELP)]
     format: Option<String>,
+    /// Show detailed information on space usage
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// Remove unused data
@@ -40,6 +44,9 @@ struct PruneArgs {
     /// Remove all unused images not just dangling ones
     #[arg(short, long)]
     all: bool,
+    /// Provide filter values (e.g. "label=<key>=<value>")
+    #[arg(long, value_name = "filter")]
+    filter: Vec<String>,
     /// Do not prompt for confirmation
     #[arg(short, long)]
     force: bool,
@@ -83,6 +90,13 @@ struct Kind {
 
 impl DfArgs {
     fn run(self, session: &Session) -> Result<()> {
+        if self.verbose {
+            if self.format.is_some() {
+                let message = "the verbose and the format options conflict";
+                return Err(Error::refused(message, "leave one of the two out"));
+            }
+            return system_df::verbose(session);
+        }
         let kinds =
             [images(session)?, containers(session)?, volumes(session)?, build_cache(session)?];
         let rows = kinds.iter().map(row).collect();
@@ -124,17 +138,16 @@ fn images(session: &Session) -> Result<Kind> {
 }
 
 fn containers(session: &Session) -> Result<Kind> {
-    let containers = session.runtime()?.list()?;
-    let bytes = session.engine()?.store_usage()?.snapshot_bytes;
-    let active = containers.iter().filter(|container| container.state.status.is_live()).count();
-    Ok(Kind {
-        name: "Containers",
-        total: containers.len(),
-        active,
-        bytes,
-        // The store counts the changes of all containers together.
-        reclaimable: if active == 0 { bytes } else { 0 },
-    })
+    let mut kind = Kind { name: "Containers", total: 0, active: 0, bytes: 0, reclaimable: 0 };
+    for container in session.runtime()?.list()? {
+        let bytes = session.engine()?.container_bytes(container.id().as_str())?;
+        let active = container.state.status.is_live();
+        kind.total += 1;
+        kind.active += usize::from(active);
+        kind.bytes += bytes;
+        kind.reclaimable += if active { 0 } else { bytes };
+    }
+    Ok(kind)
 }
 
 fn volumes(session: &Session) -> Result<Kind> {
@@ -152,21 +165,38 @@ fn volumes(session: &Session) -> Result<Kind> {
 }
 
 fn build_cache(session: &Session) -> Result<Kind> {
-    let cache = CacheIndex::open(&session.engine()?.config().root).map_err(engine::Error::from)?;
-    let records = cache.list().map_err(engine::Error::from)?;
+    let records = session.engine()?.build_cache()?;
     let bytes = records.iter().map(|entry| entry.record.bytes).sum();
     Ok(Kind { name: "Build Cache", total: records.len(), active: 0, bytes, reclaimable: bytes })
 }
 
 impl PruneArgs {
     fn run(self, session: &Session) -> Result<()> {
+        let now = Timestamp::now();
+        let containers = container_prune::Filter::parse(&self.filter, now)?;
+        let images = Filters::parse(&self.filter, now)?;
+        let until = self.filter.iter().find_map(|text| text.strip_prefix("until="));
+        let until = until.map(|text| moment(text, now)).transpose()?;
+        if self.volumes && until.is_some() {
+            // As Docker: volumes have no time that would be compared.
+            return Err(Error::refused(
+                "The \"until\" filter is not supported with \"--volumes\"",
+                "prune volumes on their own: wherry volume prune",
+            ));
+        }
+        if self.volumes && !self.filter.is_empty() {
+            return Err(Error::refused(
+                "filters with \"--volumes\" are not supported yet: volumes would not be filtered",
+                "prune volumes on their own: wherry volume prune",
+            ));
+        }
         if !self.force && !session.ui.confirm(&self.question())? {
             return Ok(());
         }
         let before = held(session)?;
         let mut bytes = 0;
-        let (containers, _) = container_prune::prune(session, &container_prune::Filter::default())?;
-        section(session, "Deleted Containers:", &containers)?;
+        let (removed, _) = container_prune::prune(session, &containers)?;
+        section(session, "Deleted Containers:", &removed)?;
         let engine = session.engine()?;
         if self.volumes {
             let (volumes, freed) = engine.volumes().prune(VolumePrune::Anonymous)?;
@@ -174,17 +204,23 @@ impl PruneArgs {
             bytes += freed;
         }
         let scope = if self.all { PruneScope::Unused } else { PruneScope::Dangling };
-        let removed = engine.images().prune(scope, &Filters::default())?;
+        let removed = engine.images().prune(scope, &images)?;
         let lines: Vec<String> = removed.iter().map(rmi::pruned_line).collect();
         section(session, "Deleted Images:", &lines)?;
-        let unused_since = match self.all {
-            true => None,
-            false => Timestamp::now().checked_sub(builder_prune::FRESH).ok(),
-        };
-        let options = PruneOptions { unused_since, keep_bytes: None };
-        builder_prune::prune(session, &options)?;
+        if let Some(options) = self.cache_options(until, now) {
+            engine.prune_build_cache(&options)?;
+        }
         bytes += before.saturating_sub(held(session)?);
         session.ui.line(format_args!("Total reclaimed space: {}", decimal_size_precise(bytes)))
+    }
+
+    /// Records of the build cache have no labels: asked for some, none of them goes.
+    fn cache_options(&self, until: Option<Timestamp>, now: Timestamp) -> Option<PruneOptions> {
+        if self.filter.iter().any(|text| text.starts_with("label")) {
+            return None;
+        }
+        let fresh = || if self.all { None } else { now.checked_sub(builder_prune::FRESH).ok() };
+        Some(PruneOptions { unused_since: until.or_else(fresh), keep_bytes: None })
     }
 
     fn question(&self) -> String {
@@ -200,7 +236,15 @@ impl PruneArgs {
             true => "  - all build cache",
             false => "  - build cache that no build used for a day",
         });
-        format!("{}\n\nAre you sure you want to continue?", lines.join("\n"))
+        let filters = self.filter.iter().map(|filter| format!("  - {filter}"));
+        let filters: Vec<String> = filters.collect();
+        let filtered = match filters.is_empty() {
+            true => String::new(),
+            false => {
+                format!("\n\n  Items to be pruned will be filtered with:\n{}", filters.join("\n"))
+            }
+        };
+        format!("{}{filtered}\n\nAre you sure you want to continue?", lines.join("\n"))
     }
 }
 

@@ -14,8 +14,8 @@ use trust::Origin;
 
 use crate::Engine;
 use crate::error::{Error, Result};
-use crate::images::find;
 use crate::images::import::name_it;
+use crate::images::{change, find};
 
 /// What `commit` makes.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +26,8 @@ pub struct CommitRequest {
     pub author: Option<String>,
     /// `--message`.
     pub message: Option<String>,
-    /// What `--change` set on top of the container's own settings.
-    pub change: Option<ContainerConfig>,
+    /// Dockerfile instructions that change the container's own settings.
+    pub changes: Vec<String>,
 }
 
 /// How a path differs from the image.
@@ -56,6 +56,7 @@ pub(crate) fn commit(
     container: &Container,
     request: &CommitRequest,
 ) -> Result<Digest> {
+    let settings = change::changed(settings(container), &request.changes)?;
     let store = engine.store();
     let lease = store.lease("commit")?;
     let base = base(engine, container)?;
@@ -68,7 +69,7 @@ pub(crate) fn commit(
     let mut config: ImageConfig = (**base.config()).clone();
     config.created = Some(created.clone());
     config.author = request.author.clone().or(config.author);
-    config.config = request.change.clone().unwrap_or_else(|| settings(container));
+    config.config = settings;
     config.rootfs.diff_ids.push(layer.diff_id.clone());
     config.history.push(History {
         created: Some(created),
@@ -87,15 +88,14 @@ pub(crate) fn commit(
     }
     store.content().put_raw(&config)?;
     store.content().put_raw(&manifest)?;
-    let image = store.images().open_manifest(&manifest.descriptor())?;
-    store.layers().unpack(&image.layers(), &lease)?;
+    // The layer is unpacked by whoever runs the image: most are pushed and never run here.
     let name = request.reference.as_ref();
     name_it(engine, "commit", name, &manifest.descriptor(), Origin::BuiltHere)?;
     Ok(config.digest())
 }
 
 /// The settings that a container runs with, as an image keeps them.
-pub fn settings(container: &Container) -> ContainerConfig {
+fn settings(container: &Container) -> ContainerConfig {
     let record = &container.record;
     let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
     let mut config = record.image_config.clone();

@@ -30,6 +30,38 @@ pub fn config_of(changes: &[String], platform: &Platform) -> Result<ContainerCon
     Ok(config)
 }
 
+/// The settings of a container with these instructions on top. What they say wins; lists of
+/// names are joined.
+pub fn changed(mut config: ContainerConfig, changes: &[String]) -> Result<ContainerConfig> {
+    if changes.is_empty() {
+        return Ok(config);
+    }
+    let change = config_of(changes, &Platform::host())?;
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    config.env.retain(|entry| !change.env.iter().any(|new| name(new) == name(entry)));
+    config.env.extend(change.env);
+    config.labels.extend(change.labels);
+    config.exposed_ports.extend(change.exposed_ports);
+    config.volumes.extend(change.volumes);
+    if change.entrypoint.is_some() {
+        // A new entrypoint forgets the arguments of the old one.
+        config.cmd = None;
+    }
+    config.entrypoint = change.entrypoint.or(config.entrypoint);
+    config.cmd = change.cmd.or(config.cmd);
+    config.healthcheck = change.healthcheck.or(config.healthcheck);
+    config.shell = change.shell.or(config.shell);
+    config.stop_signal = change.stop_signal.or(config.stop_signal);
+    for (old, new) in
+        [(&mut config.user, change.user), (&mut config.working_dir, change.working_dir)]
+    {
+        if !new.is_empty() {
+            *old = new;
+        }
+    }
+    Ok(config)
+}
+
 fn changes_config(instruction: &Instruction) -> bool {
     matches!(
         instruction,
@@ -81,6 +113,22 @@ mod tests {
         assert_eq!(made.env, ["A=b"]);
         assert_eq!(made.labels.get("c").map(String::as_str), Some("d"));
         assert_eq!(config(&[]).expect("nothing to do"), ContainerConfig::default());
+    }
+
+    #[test]
+    fn changes_win_over_the_settings_of_the_container() {
+        let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let old = config(&["ENV A=1", "ENV B=2", "CMD [\"sh\"]", "USER me", "LABEL x=1"]);
+        let old = old.expect("they are right");
+        let change = texts(&["ENV B=3", "ENTRYPOINT [\"web\"]", "LABEL y=2", "WORKDIR /w"]);
+        let new = changed(old.clone(), &change).expect("they are right");
+        assert_eq!(new.env, ["A=1", "B=3"]);
+        assert_eq!((new.entrypoint, new.cmd), (Some(vec!["web".to_owned()]), None));
+        assert_eq!(
+            (new.user.as_str(), new.working_dir.as_str(), new.labels.len()),
+            ("me", "/w", 2)
+        );
+        assert_eq!(changed(old.clone(), &[]).expect("nothing to do"), old);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! `images`, `inspect` and `history`: what is in the store, as Docker shows it.
 
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
+
 use jiff::Timestamp;
 use oci::{Descriptor, Digest, History, Reference};
 use serde_json::{Value, json};
@@ -8,6 +12,7 @@ use store::{Image, Name, Named, Store};
 use super::filter::Filters;
 use super::find;
 use crate::error::Result;
+use crate::parallel;
 
 /// One row of `images`.
 #[derive(Clone, Debug)]
@@ -32,21 +37,40 @@ pub struct Summary {
 
 /// The rows that pass the filters, newest first (C-32).
 pub fn list(store: &Store, filters: &Filters) -> Result<Vec<Summary>> {
-    let entries = store.names().list()?;
-    let mut rows = Vec::with_capacity(entries.len());
-    let mut last: Option<(Digest, Summary)> = None;
-    for entry in &entries {
-        let known = last.as_ref().filter(|(digest, _)| digest == entry.descriptor.digest());
-        let row = match known {
-            Some((_, row)) => Summary { ..row.clone() },
-            None => describe(store, &entry.descriptor)?,
-        };
-        last = Some((entry.descriptor.digest().clone(), row.clone()));
-        rows.push(named(row, entry));
-    }
+    let rows = entries(store)?.into_iter().map(|(_, row)| row).collect();
     let mut rows = filters.apply(store, rows)?;
     rows.sort_by_key(|row| std::cmp::Reverse(row.created));
     Ok(rows)
+}
+
+/// Every name, and every image without one, beside its row, in the order of the index.
+pub(crate) fn entries(store: &Store) -> Result<Vec<(Named, Summary)>> {
+    let entries = store.names().list()?;
+    let mut targets: Vec<&Descriptor> = entries.iter().map(|entry| &entry.descriptor).collect();
+    targets.sort_by_key(|target| target.digest());
+    targets.dedup_by_key(|target| target.digest());
+    let described = Mutex::new(HashMap::with_capacity(targets.len()));
+    let images = store.images();
+    parallel::each(targets.len(), threads(targets.len()), |index| {
+        let row = describe(store, &images, targets[index])?;
+        let mut described = described.lock().unwrap_or_else(PoisonError::into_inner);
+        described.insert(targets[index].digest(), row);
+        Ok(())
+    })?;
+    let described = described.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let row = |entry: &Named| {
+        let row = described.get(entry.descriptor.digest()).cloned();
+        row.map(|row| (entry.clone(), named(row, entry)))
+    };
+    Ok(entries.iter().filter_map(row).collect())
+}
+
+/// A thread costs as much as a few images.
+fn threads(images: usize) -> usize {
+    match images {
+        0..=16 => 1,
+        _ => std::thread::available_parallelism().map_or(1, NonZero::get),
+    }
 }
 
 fn named(mut row: Summary, entry: &Named) -> Summary {
@@ -56,7 +80,7 @@ fn named(mut row: Summary, entry: &Named) -> Summary {
     row
 }
 
-fn describe(store: &Store, target: &Descriptor) -> Result<Summary> {
+fn describe(store: &Store, images: &store::Images, target: &Descriptor) -> Result<Summary> {
     let image = find::open(store, target, None).ok();
     let labels =
         image.as_ref().map(|image| image.config().config.labels.clone()).unwrap_or_default();
@@ -66,7 +90,7 @@ fn describe(store: &Store, target: &Descriptor) -> Result<Summary> {
         tag: None,
         digest: target.digest().clone(),
         created: image.as_ref().and_then(created),
-        size_bytes: image.as_ref().map_or(Ok(0), |image| store.images().bytes(image))?,
+        size_bytes: image.as_ref().map_or(Ok(0), |image| images.bytes(image))?,
         labels: labels.into_iter().collect(),
         reference: None,
     })

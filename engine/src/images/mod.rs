@@ -8,10 +8,12 @@ pub mod filter;
 pub mod find;
 pub mod import;
 pub mod list;
+pub mod manifest_list;
 pub mod pull;
 pub mod push;
 mod remote;
 pub mod remove;
+pub mod usage;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -28,10 +30,12 @@ pub use filter::Filters;
 pub use find::Found;
 pub use import::ImportRequest;
 pub use list::{HistoryRow, Summary};
+pub use manifest_list::{AfterPush, Amend, Annotation, ManifestLists};
 pub use pull::{Freshness, PullEvent, PullProgress, PullRequest, Pulled, Quiet};
 pub use push::{LayerPush, PushEvent, PushProgress, PushRequest, Pushed};
 pub use remove::{Force, PruneScope, Removed};
 pub use store::Image;
+pub use usage::ImageUsage;
 
 /// The images of one engine.
 #[derive(Clone, Copy)]
@@ -39,10 +43,22 @@ pub struct Images<'a> {
     pub(crate) engine: &'a Engine,
 }
 
+impl<'a> Images<'a> {
+    /// The manifest lists that are being made here.
+    pub fn manifest_lists(&self) -> ManifestLists<'a> {
+        ManifestLists { engine: self.engine }
+    }
+}
+
 impl Images<'_> {
     /// The rows of `images`.
     pub fn list(&self, filters: &Filters) -> Result<Vec<Summary>> {
         list::list(self.engine.store(), filters)
+    }
+
+    /// The rows of `system df -v`.
+    pub fn usage(&self) -> Result<Vec<ImageUsage>> {
+        usage::usage(self.engine.store(), &self.engine.containers().image_users()?)
     }
 
     /// Finds an image by name, digest, id or a prefix of its id.

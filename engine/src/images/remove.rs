@@ -1,12 +1,13 @@
 //! `rmi` and `image prune`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oci::Digest;
-use store::{Displaced, Name, Named, Store};
+use store::{Displaced, Freed, Name, Named, Store};
 
 use super::filter::Filters;
 use super::find::{self, Found};
+use super::list::Summary;
 use super::{admit, list};
 use crate::error::{Error, Result};
 
@@ -169,10 +170,7 @@ fn delete(store: &Store, entries: &[Named]) -> Result<Vec<Removed>> {
     for entry in entries {
         admit::forget(store, entry.descriptor.digest())?;
         let freed = store.images().freed_by(&entry.descriptor, &store.names().list()?)?;
-        let images = freed.images.into_iter();
-        let layers = freed.layers.into_iter().map(|layer| layer.chain_id.digest().clone());
-        for digest in images.chain(layers) {
-            let deleted = Removed::Deleted(digest);
+        for deleted in deleted(freed) {
             if !removed.contains(&deleted) {
                 removed.push(deleted);
             }
@@ -203,22 +201,49 @@ pub fn prune(
         Some(false) => PruneScope::Unused,
         None => scope,
     };
-    let mut removed = Vec::new();
-    for row in list::list(store, filters)? {
+    let entries = list::entries(store)?;
+    let rows = entries.iter().map(|(_, row)| row.clone()).collect();
+    let key = |row: &Summary| (row.digest.clone(), row.reference.as_ref().map(ToString::to_string));
+    let passing: BTreeSet<_> = filters.apply(store, rows)?.iter().map(key).collect();
+    let mut doomed: BTreeMap<&Digest, Vec<Named>> = BTreeMap::new();
+    for (entry, row) in &entries {
         let in_scope = scope == PruneScope::Unused || row.reference.is_none();
-        if !in_scope || used.contains(&row.id) {
-            continue;
-        }
-        let text = match &row.reference {
-            Some(reference) => reference.to_string(),
-            None => row.id.to_string(),
-        };
-        match remove(store, &text, Force::Yes, users) {
-            Ok(done) => removed.extend(done),
-            // Another row of the same image took it along.
-            Err(Error::NoSuchImage { .. }) => {}
-            Err(error) => return Err(error),
+        if in_scope && !used.contains(&row.id) && passing.contains(&key(row)) {
+            doomed.entry(&row.id).or_default().push(entry.clone());
         }
     }
-    Ok(removed)
+    let mut all: BTreeMap<&Digest, usize> = BTreeMap::new();
+    entries.iter().for_each(|(_, row)| *all.entry(&row.id).or_default() += 1);
+    let doomed = doomed.into_iter().map(|(id, going)| {
+        let last = all.get(id) == Some(&going.len());
+        (going, last)
+    });
+    prune_entries(store, doomed.collect())
+}
+
+/// Takes away the entries of several images; `true` beside those that are all of an image. What
+/// goes with them is looked up once, for all.
+fn prune_entries(store: &Store, doomed: Vec<(Vec<Named>, bool)>) -> Result<Vec<Removed>> {
+    let mut untagged = Vec::with_capacity(doomed.len());
+    for (entries, _) in &doomed {
+        untagged.push(untag(store, entries, false)?);
+    }
+    let (mut gone, mut owners) = (Vec::new(), Vec::new());
+    for (owner, (entries, _)) in doomed.iter().enumerate().filter(|(_, (_, last))| *last) {
+        for entry in entries {
+            admit::forget(store, entry.descriptor.digest())?;
+            gone.push(entry.descriptor.clone());
+            owners.push(owner);
+        }
+    }
+    let freed = store.images().freed_by_each(&gone, &store.names().list()?)?;
+    for (owner, freed) in owners.into_iter().zip(freed) {
+        untagged[owner].extend(deleted(freed));
+    }
+    Ok(untagged.into_iter().flatten().collect())
+}
+
+fn deleted(freed: Freed) -> impl Iterator<Item = Removed> {
+    let layers = freed.layers.into_iter().map(|layer| layer.chain_id.digest().clone());
+    freed.images.into_iter().chain(layers).map(Removed::Deleted)
 }
