@@ -23,13 +23,19 @@ mod transfer;
 /// that is named is measured instead of one that is built now.
 pub fn main(root: &Path, args: &[String]) -> Result<()> {
     let area = args.first().map_or("", String::as_str);
+    match area {
+        // Errands of the area `transfer` in processes that were built for release.
+        "floor" => return transfer::floor::main(&args[1..]),
+        "fill" => return transfer::fill::main(&args[1..]),
+        _ => {}
+    }
     let rounds = match args.get(1).map(|rounds| rounds.parse::<usize>()) {
         None => None,
         Some(Ok(rounds)) if rounds > 0 => Some(rounds),
         Some(_) => return Err(Failure::new("the number of rounds is a positive number")),
     };
-    if !matches!(area, "build" | "run") {
-        let usage = "usage: cargo xtask bench build|run [ROUNDS] [BINARY]";
+    if !matches!(area, "build" | "run" | "transfer") {
+        let usage = "usage: cargo xtask bench build|run|transfer [ROUNDS] [BINARY]";
         return Err(Failure::new(format!("no area '{area}'; {usage}")));
     }
     if !shell::is_root() {

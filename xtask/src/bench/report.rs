@@ -40,7 +40,8 @@ fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
     median(&ratios)
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle one, or the middle of the middle two.
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
