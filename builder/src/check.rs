@@ -9,6 +9,7 @@ use crate::frontend::expand::Lexer;
 use crate::frontend::{Copy, Dockerfile, Instruction, KeyValue, Node, Span, Stage, Warning};
 use crate::graph::{Finding, Graph};
 use crate::paths;
+use crate::request::BuildRequest;
 
 /// Every rule with the words that its page begins with.
 pub const RULES: [(&str, &str); 22] = [
@@ -75,8 +76,22 @@ pub struct Report {
     pub is_error: bool,
 }
 
+/// The argument that says what the `check` directive says, and comes before it.
+const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
+
+/// Checks the Dockerfile of a request; `BUILDKIT_DOCKERFILE_CHECK` among its arguments replaces the directive.
+pub fn check(request: &BuildRequest, graph: Option<&Graph>, ignore: Option<&Patterns>) -> Report {
+    let given = request.build_args.get(ARGUMENT).map(String::as_str);
+    check_file(&request.dockerfile, given, graph, ignore)
+}
+
 /// Checks a Dockerfile; with its graph also what depends on variables, with the context's patterns also what they hide.
-pub fn check(file: &Dockerfile, graph: Option<&Graph>, ignore: Option<&Patterns>) -> Report {
+fn check_file(
+    file: &Dockerfile,
+    settings: Option<&str>,
+    graph: Option<&Graph>,
+    ignore: Option<&Patterns>,
+) -> Report {
     let mut checks = Checks { file, found: Vec::new() };
     checks.warnings();
     checks.casing();
@@ -90,7 +105,8 @@ pub fn check(file: &Dockerfile, graph: Option<&Graph>, ignore: Option<&Patterns>
     findings.extend(graph.iter().flat_map(|g| g.findings.clone()));
     findings.sort_by_key(|f| f.span.start);
     findings.dedup();
-    let settings = Settings::parse(file.directives.check.as_deref().unwrap_or_default());
+    let settings = settings.or(file.directives.check.as_deref());
+    let settings = Settings::parse(settings.unwrap_or_default());
     findings.retain(|f| !settings.skips(f.rule));
     Report { is_error: settings.error && !findings.is_empty(), findings }
 }
@@ -134,12 +150,7 @@ impl Report {
             several => format!("Check complete, {several} warnings have been found!\n"),
         };
         for finding in &self.findings {
-            let _ = writeln!(
-                out,
-                "\nWARNING: {} - https://docs.docker.com/go/dockerfile/rule/{}/",
-                finding.rule,
-                kebab(finding.rule)
-            );
+            let _ = writeln!(out, "\nWARNING: {} - {}", finding.rule, page(finding.rule));
             let _ = writeln!(
                 out,
                 "{}\n{}",
@@ -149,6 +160,53 @@ impl Report {
         }
         out
     }
+}
+
+impl Report {
+    /// The findings as a build mentions them when it is done; nothing when there are none.
+    pub fn summary(&self, file: &Dockerfile) -> String {
+        let mut out = match self.findings.len() {
+            0 => return String::new(),
+            1 => " 1 warning found (use --check for details):\n".to_owned(),
+            several => format!(" {several} warnings found (use --check for details):\n"),
+        };
+        for finding in &self.findings {
+            let line = line_of(file, finding.span.start);
+            let _ = writeln!(out, " - {}: {} (line {line})", finding.rule, finding.message);
+        }
+        out
+    }
+
+    /// The findings for programs, in the form of BuildKit's lint request.
+    pub fn json(&self, name: &str, file: &Dockerfile) -> serde_json::Value {
+        let warnings = self.findings.iter().map(|finding| {
+            let rule = RULES.iter().find(|(rule, _)| *rule == finding.rule);
+            let range = serde_json::json!({
+                "start": { "line": line_of(file, finding.span.start) },
+                "end": { "line": line_of(file, finding.span.end) },
+            });
+            serde_json::json!({
+                "ruleName": finding.rule,
+                "description": rule.map_or("", |(_, words)| *words),
+                "url": page(finding.rule),
+                "detail": finding.message,
+                "location": { "ranges": [range] },
+            })
+        });
+        let warnings: Vec<_> = warnings.collect();
+        let source = serde_json::json!({ "filename": name, "language": "Dockerfile" });
+        serde_json::json!({ "warnings": warnings, "sources": [source] })
+    }
+}
+
+fn line_of(file: &Dockerfile, at: usize) -> usize {
+    let before = file.text.get(..at.min(file.text.len())).unwrap_or_default();
+    before.matches('\n').count() + 1
+}
+
+/// Where a rule is explained.
+fn page(rule: &str) -> String {
+    format!("https://docs.docker.com/go/dockerfile/rule/{}/", kebab(rule))
 }
 
 /// `StageNameCasing` → `stage-name-casing`, `JSONArgs` → `json-args`.
@@ -439,7 +497,7 @@ mod tests {
     fn rules(text: &str) -> Vec<&'static str> {
         let file = frontend::parse(text).unwrap();
         let ignore = Patterns::new(&["hidden", "*.tmp"]).unwrap();
-        check(&file, None, Some(&ignore)).findings.into_iter().map(|f| f.rule).collect()
+        check_file(&file, None, None, Some(&ignore)).findings.into_iter().map(|f| f.rule).collect()
     }
 
     /// Covers: BLD-12
@@ -490,7 +548,7 @@ mod tests {
     fn exceptions_in_the_ignore_file_silence_copy_ignored_file() {
         let file = frontend::parse("FROM a\nCOPY hidden /x\n").unwrap();
         let ignore = Patterns::new(&["hidden", "!hidden/x"]).unwrap();
-        assert!(check(&file, None, Some(&ignore)).findings.is_empty());
+        assert!(check_file(&file, None, None, Some(&ignore)).findings.is_empty());
     }
 
     /// Covers: BLD-1, BLD-12
@@ -499,16 +557,19 @@ mod tests {
         assert_eq!(rules("# check=skip=StageNameCasing\nFROM a AS Build\n"), [""; 0]);
         assert_eq!(rules("# check=skip=all\nFROM a AS Build\nMAINTAINER x\n"), [""; 0]);
         let file = frontend::parse("# check=error=true\nFROM a AS Build\n").unwrap();
-        assert!(check(&file, None, None).is_error);
+        assert!(check_file(&file, None, None, None).is_error);
         let file = frontend::parse("# check=error=true\nFROM a\n").unwrap();
-        assert!(!check(&file, None, None).is_error);
+        assert!(!check_file(&file, None, None, None).is_error);
+        let file = frontend::parse("FROM a AS Build\n").unwrap();
+        assert!(check_file(&file, Some("error=true"), None, None).is_error);
+        assert!(!check_file(&file, Some("skip=all;error=true"), None, None).is_error);
     }
 
     #[test]
     fn a_report_reads_like_buildkits() {
         let file = frontend::parse("FROM a AS Build\n").unwrap();
         assert_eq!(
-            check(&file, None, None).render("Dockerfile", &file),
+            check_file(&file, None, None, None).render("Dockerfile", &file),
             "Check complete, 1 warning has been found!\n\nWARNING: StageNameCasing - https://docs.docker.com/go/dockerfile/rule/stage-name-casing/\nStage name 'Build' should be lowercase\nDockerfile:1\n--------------------\n   1 | >>> FROM a AS Build\n--------------------\n"
         );
         assert_eq!(kebab("JSONArgsRecommended"), "json-args-recommended");

@@ -24,6 +24,22 @@ pub enum Error {
         /// The stage that was likely meant.
         near: Option<String>,
     },
+    /// The build checks found something, and the Dockerfile wants that to be an error.
+    #[error("lint violation found for rules: {rules}\n{report}")]
+    Checks {
+        /// The rules.
+        rules: String,
+        /// Each finding with its place.
+        report: String,
+    },
+    /// The package databases of an image cannot be read.
+    #[error("cannot list the packages of layer {layer}: {reason}")]
+    Packages {
+        /// The layer.
+        layer: oci::Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A value given with the request is malformed.
     #[error("invalid {what} {value:?}: {reason}")]
     Request {

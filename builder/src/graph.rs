@@ -10,6 +10,7 @@ use oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 
 use crate::chmod::ModeChange;
 use crate::frontend::{Network, Security, Sharing, Span};
+use crate::lower::without_credentials;
 
 /// The number of a vertex in its graph; inputs have smaller numbers than those who use them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -269,6 +270,8 @@ pub enum CopyItem {
         subdir: Option<String>,
         /// Whether `.git` is kept.
         keep_git_dir: bool,
+        /// Whether submodules are fetched too.
+        submodules: bool,
         /// What the commit must begin with.
         checksum: Option<String>,
     },
@@ -335,6 +338,18 @@ impl Graph {
 }
 
 impl Vertex {
+    /// Its name with the instruction as it is written: what an argument was given as is not in it.
+    pub fn written_name(&self) -> String {
+        let text = self.identity.split('\0').next().unwrap_or_default();
+        match (&self.op, self.name.split_once("] ")) {
+            (Op::Image(_), _) | (_, None) => self.name.clone(),
+            (_, Some((prefix, _))) => {
+                let words: Vec<String> = text.split(' ').map(without_credentials).collect();
+                format!("{prefix}] {}", words.join(" "))
+            }
+        }
+    }
+
     /// Every vertex that must be done before this one.
     pub fn inputs(&self) -> Vec<VertexId> {
         let mut inputs: Vec<VertexId> = self.parent.into_iter().collect();

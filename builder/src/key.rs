@@ -208,11 +208,10 @@ impl Parts {
                 CopyItem::Url { file_name, unpack, .. } => {
                     self.plain("download", format!("{file_name} unpack={unpack}"))
                 }
-                CopyItem::Git { subdir, keep_git_dir, .. } => {
-                    self.plain(
-                        "checkout",
-                        format!("{} git_dir={keep_git_dir}", subdir.as_deref().unwrap_or_default()),
-                    );
+                CopyItem::Git { subdir, keep_git_dir, submodules, .. } => {
+                    let subdir = subdir.as_deref().unwrap_or_default();
+                    let without = if *submodules { "" } else { " submodules=false" };
+                    self.plain("checkout", format!("{subdir} git_dir={keep_git_dir}{without}"));
                 }
             }
         }

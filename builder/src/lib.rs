@@ -14,6 +14,7 @@ pub mod graph;
 pub mod key;
 pub mod limits;
 pub mod lower;
+pub mod outline;
 pub mod paths;
 pub mod plan;
 pub mod ports;

@@ -22,6 +22,8 @@ pub const TREE_DEPTH: usize = 512;
 pub const ARCHIVE_ENTRIES: usize = 5_000_000;
 /// Bytes that an archive given to ADD may grow to: a compression bomb.
 pub const ARCHIVE_BYTES: u64 = 64 << 30;
+/// Bytes of one file that ADD downloads: a server that never stops.
+pub const DOWNLOAD_BYTES: u64 = 64 << 30;
 /// Bytes of one `/etc/passwd` or `/etc/group` of an image, read to resolve a name.
 pub const ACCOUNTS_BYTES: u64 = 8 << 20;
 /// Bytes of one secret handed to a step.
@@ -30,3 +32,7 @@ pub const SECRET_BYTES: usize = 500 << 10;
 pub const CACHE_RECORD_BYTES: u64 = 4 << 20;
 /// Bytes of the stat cache of one context.
 pub const STAT_CACHE_BYTES: u64 = 1 << 30;
+/// Bytes of one package database of an image: an image made to fill the memory of who lists it.
+pub const PACKAGE_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of all of them together.
+pub const PACKAGE_FILES_BYTES_MAX: usize = 256 << 20;

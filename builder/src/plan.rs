@@ -85,7 +85,7 @@ pub fn plan(
         let (verdict, content) = sight.judge(vertex)?;
         sight.known[vertex.id.0] = matches!(verdict, Verdict::Image | Verdict::Cached { .. });
         sight.contents[vertex.id.0] = content;
-        steps.push(PlannedStep { vertex: vertex.id, name: vertex.name.clone(), verdict });
+        steps.push(PlannedStep { vertex: vertex.id, name: vertex.written_name(), verdict });
     }
     Ok(BuildPlan { platform: graph.platform.to_string(), steps })
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use oci::{Digest, Platform};
+use serde::{Deserialize, Serialize};
 use store::{LayerId, Lease};
 
 use crate::error::PortError;
@@ -153,23 +154,48 @@ pub struct StepLimits {
 
 /// Fetches remote sources of ADD.
 pub trait Fetcher: Send + Sync {
-    /// Opens a file of a web server; redirects followed.
-    fn open(&self, url: &str) -> Result<Fetched, PortError>;
+    /// Opens a file of a web server; redirects followed. With `known` the server is asked whether the file is still
+    /// the one that had these validators.
+    fn open(&self, url: &str, known: Option<&Validators>) -> Result<Fetched, PortError>;
 
-    /// Makes a checkout of a repository in the empty folder `into`; returns the commit.
-    fn git(&self, source: &GitSource<'_>, into: &Path) -> Result<String, PortError>;
+    /// The commit that a reference names now.
+    fn commit(&self, source: &GitSource<'_>) -> Result<String, PortError>;
+
+    /// Makes a checkout of `commit` in the empty folder `into`.
+    fn checkout(&self, source: &GitSource<'_>, commit: &str, into: &Path) -> Result<(), PortError>;
+}
+
+/// What a web server has under an address.
+pub enum Fetched {
+    /// What it had before.
+    Unchanged,
+    /// This.
+    File(Download),
 }
 
 /// A remote file.
-pub struct Fetched {
+pub struct Download {
     /// Its content.
     pub content: Box<dyn Read + Send>,
     /// When the server says that it last changed, in seconds since 1970.
     pub last_modified: Option<i64>,
+    /// What to ask with next time.
+    pub validators: Validators,
+}
+
+/// What a server tells one state of a file from another by, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Validators {
+    /// `ETag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
 }
 
 /// Which state of which repository.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct GitSource<'a> {
     /// The address.
     pub remote: &'a str,
@@ -177,6 +203,8 @@ pub struct GitSource<'a> {
     pub reference: Option<&'a str>,
     /// Whether `.git` is kept.
     pub keep_git_dir: bool,
+    /// Whether submodules are fetched too.
+    pub submodules: bool,
 }
 
 /// Tells the time.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use oci::{Compression, Descriptor, Digest, ImageConfig, Platform};
 use store::Dialect;
 
+use crate::check::Report;
 use crate::frontend::{Dockerfile, Network};
 use crate::graph::Graph;
 use crate::lower::{NamedContext, NoCache};
@@ -24,6 +25,8 @@ pub struct BuildRequest {
     pub ignore_file: Option<PathBuf>,
     /// The build context, `None` for a Dockerfile from standard input without one.
     pub context: Option<PathBuf>,
+    /// What a context that is not a folder of the user's is called, such as the address of a repository.
+    pub context_name: Option<String>,
     /// `--build-context`.
     pub contexts: BTreeMap<String, NamedContext>,
     /// `--platform`, empty when nothing was said.
@@ -72,6 +75,7 @@ impl BuildRequest {
             dockerfile_name: "Dockerfile".to_owned(),
             ignore_file: None,
             context,
+            context_name: None,
             contexts: BTreeMap::new(),
             platforms: Vec::new(),
             build_platform,
@@ -105,6 +109,11 @@ impl Cancel {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// The switch itself, for who waits in another room.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// True once it was stopped.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
@@ -120,6 +129,8 @@ pub struct BuildResult {
     pub images: Vec<BuiltImage>,
     /// The progress line `exporting to image`, which the caller finishes.
     pub export_vertex: usize,
+    /// What the build checks found.
+    pub checks: Report,
 }
 
 /// The image of one platform.

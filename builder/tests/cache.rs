@@ -145,7 +145,7 @@ fn a_plan_says_what_would_run_and_why_without_running_it() {
     let expect = "  RUN    [b 2/3] COPY src /src\n         because a changed\n         because new was added\n         because b is gone\n";
     assert!(changed.contains(expect), "{changed}");
     assert!(
-        changed.contains("  WAITS  [b 3/3] RUN write /out 1\n         on [b 2/3] COPY src /src\n"),
+        changed.contains("  WAITS  [b 3/3] RUN write /out $V\n         on [b 2/3] COPY src /src\n"),
         "{changed}"
     );
     assert!(changed.contains("  CACHED [stage-1 2/4] COPY conf /conf\n"), "{changed}");
@@ -156,11 +156,7 @@ fn a_plan_says_what_would_run_and_why_without_running_it() {
     other.build_args.insert("V".into(), "hunter2".into());
     let argued = plan(&other);
     assert!(argued.contains("because environment V changed"), "{argued}");
-    assert_eq!(
-        argued.matches("hunter2").count(),
-        argued.matches("write /out hunter2").count(),
-        "{argued}"
-    );
+    assert!(!argued.contains("hunter2"), "{argued}");
     assert_eq!(world.worker.commands().len(), calls, "nothing ran");
 }
 

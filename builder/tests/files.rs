@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
+
 use builder::Error;
 use support::World;
 
@@ -256,6 +258,25 @@ fn add_unpacks_archives_and_fetches_what_is_remote() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("expected a commit that begins with abc"), "{error}");
+}
+
+/// Covers: BLD-55, BLD-57
+#[test]
+fn what_did_not_change_on_its_server_is_not_sent_again() {
+    let world = World::new();
+    let (sent, checkouts) = (&world.fetcher.sent, &world.fetcher.checkouts);
+    let put = |text: &str| {
+        world.fetcher.files.lock().unwrap().insert("https://e.org/f".into(), text.into());
+    };
+    let text = "FROM scratch\nADD https://e.org/f /f\nADD https://e.org/r.git /g/\n";
+    put("one");
+    assert_eq!(world.steps(text), (0, 2));
+    assert_eq!(world.steps(text), (2, 0));
+    assert_eq!(sent.load(Ordering::SeqCst), 1, "the second time the server said: unchanged");
+    assert_eq!(checkouts.load(Ordering::SeqCst), 1, "a known commit is not checked out");
+    put("two");
+    assert_eq!(world.steps(text), (0, 2), "both: the second stands on the first");
+    assert_eq!(sent.load(Ordering::SeqCst), 2);
 }
 
 /// Covers: BLD-53

@@ -128,7 +128,7 @@ fn collect(
     let mut open = vec![(stdout, OutputStream::Stdout), (stderr, OutputStream::Stderr)];
     let mut buffer = vec![0; 64 << 10];
     while !open.is_empty() {
-        if request.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst)) {
+        if is_stopped(request) {
             return Ok(ExitStatus::new(KILLED));
         }
         let ready: Vec<bool> = {
@@ -152,12 +152,24 @@ fn collect(
             }
         });
     }
-    last_word(stream)
+    last_word(stream, request)
 }
 
-fn last_word(stream: &UnixStream) -> Result<ExitStatus> {
+fn is_stopped(request: &StepRequest) -> bool {
+    request.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst))
+}
+
+/// How the step ended, once it has: a process that closed its outputs may still run.
+fn last_word(stream: &UnixStream, request: &StepRequest) -> Result<ExitStatus> {
     let mut out_of_memory = false;
     loop {
+        if is_stopped(request) {
+            return Ok(ExitStatus::new(KILLED));
+        }
+        let mut fds = [PollFd::new(stream, PollFlags::IN)];
+        if poll(&mut fds, Some(&PATIENCE)) == Ok(0) {
+            continue;
+        }
         match protocol::receive(stream).map_err(Error::system("hear from the helper"))? {
             Some(Frame::OutOfMemory) => out_of_memory = true,
             Some(Frame::Exited(code)) if out_of_memory => {

@@ -20,6 +20,7 @@ pub mod registry;
 pub mod run;
 pub mod site;
 pub mod text;
+pub mod web;
 
 pub use need::{Need, have};
 pub use registry::Registry;

@@ -18,6 +18,8 @@ pub enum Need {
     Mmdebstrap,
     /// The network of Debian's mirrors, for RUN steps that install packages.
     Mirror,
+    /// git, whose repositories are built from.
+    Git,
     /// script(1), for tests on a terminal.
     Script,
     /// The kernel runs arm64 binaries through binfmt_misc.
@@ -32,6 +34,7 @@ impl Need {
             Need::DockerRegistry => xtask::shell::has_program("docker-registry"),
             Need::Buildah => xtask::shell::has_program("buildah"),
             Need::Mmdebstrap => xtask::shell::has_program("mmdebstrap"),
+            Need::Git => xtask::shell::has_program("git"),
             Need::Script => xtask::shell::has_program("script"),
             Need::Mirror => {
                 use std::net::ToSocketAddrs;
@@ -55,6 +58,7 @@ impl Need {
             Need::Buildah => "needs buildah",
             Need::Mmdebstrap => "needs mmdebstrap",
             Need::Mirror => "needs Debian's mirror",
+            Need::Git => "needs git",
             Need::Script => "needs script(1)",
             Need::EmulationArm64 => "needs binfmt_misc for arm64",
         }

@@ -21,6 +21,7 @@ use store::LayerId;
 use crate::error::{Error, Result};
 use crate::key::{CacheKey, Part};
 use crate::limits;
+use crate::ports::Validators;
 
 /// The name of the cache's folder under the store's root.
 pub const FOLDER: &str = "buildcache";
@@ -54,6 +55,17 @@ pub struct LastRun {
     pub parts: Vec<Part>,
     /// Why it ran when it last ran.
     pub ran_because: Vec<String>,
+}
+
+/// What a web server had under an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrlRecord {
+    /// What the server is asked with.
+    pub validators: Validators,
+    /// What the content hashed to.
+    pub digest: Digest,
+    /// When it last changed, in seconds since 1970.
+    pub last_modified: Option<i64>,
 }
 
 /// A blob that holds a step's layer.
@@ -131,7 +143,7 @@ impl CacheIndex {
     /// Opens the index under the root of a store, creating it where it is not.
     pub fn open(store_root: &Path) -> Result<CacheIndex> {
         let root = store_root.join(FOLDER);
-        for folder in ["steps", "memo", "last", "paths", "stat", "mounts", "tmp", "mnt"] {
+        for folder in ["steps", "memo", "last", "paths", "urls", "stat", "mounts", "tmp", "mnt"] {
             let path = root.join(folder);
             if !path.is_dir() {
                 std::fs::create_dir_all(&path).map_err(at("create", &path))?;
@@ -174,6 +186,22 @@ impl CacheIndex {
     /// Remembers what a path of an immutable tree hashes to.
     pub fn put_memo(&self, key: &Digest, value: &Digest) -> Result<()> {
         self.write(&self.root.join("memo").join(key.hex()), value.to_string().as_bytes())
+    }
+
+    /// What a web server had under an address when it was last asked.
+    pub fn url(&self, address: &str) -> Result<Option<UrlRecord>> {
+        let bytes = self.read(&self.url_path(address))?;
+        Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
+    }
+
+    /// Remembers what a web server has under an address.
+    pub fn put_url(&self, address: &str, record: &UrlRecord) -> Result<()> {
+        self.write(&self.url_path(address), &to_json(record))
+    }
+
+    /// The address may hold a password, so only its digest is a name.
+    fn url_path(&self, address: &str) -> PathBuf {
+        self.root.join("urls").join(Digest::sha256(address.as_bytes()).hex())
     }
 
     /// How the step called `identity` went the last time.
@@ -268,7 +296,7 @@ impl CacheIndex {
             pruned.bytes += entry.record.bytes;
         }
         if self.list()?.is_empty() {
-            for folder in ["memo", "last", "paths"] {
+            for folder in ["memo", "last", "paths", "urls"] {
                 self.clear(folder)?;
             }
         }

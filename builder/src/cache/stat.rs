@@ -42,7 +42,8 @@ pub struct Look {
 /// What is known of one context.
 #[derive(Debug)]
 pub struct StatCache {
-    path: PathBuf,
+    /// Where it is kept; nowhere for a folder that is not looked at again.
+    path: Option<PathBuf>,
     /// Written by an earlier build.
     old: Known,
     fresh: Mutex<Fresh>,
@@ -63,7 +64,13 @@ impl StatCache {
         let name = Digest::sha256(folder.as_os_str().as_encoded_bytes());
         let path = index.root().join("stat").join(name.hex());
         let old = std::fs::read(&path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        let path = Some(path);
         StatCache { path, old, fresh: Mutex::default(), since: now.as_nanosecond() }
+    }
+
+    /// A cache that remembers nothing.
+    pub fn forgetful() -> StatCache {
+        StatCache { path: None, old: Known::new(), fresh: Mutex::default(), since: i128::MIN }
     }
 
     /// What the file hashed to, if it still looks the same.
@@ -100,6 +107,7 @@ impl StatCache {
 
     /// Writes what is new; nothing when nothing is.
     pub fn save(&self, index: &CacheIndex) -> Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
         let fresh = std::mem::take(&mut *self.fresh());
         if fresh.records.is_empty() {
             return Ok(());
@@ -126,13 +134,14 @@ impl StatCache {
         }
         let check = Digest::sha256(&bytes);
         bytes.extend(bytes_of(&check).unwrap_or_default());
-        index.write(&self.path, &bytes)
+        index.write(path, &bytes)
     }
 
     /// Forgets the context.
     pub fn remove(&self) -> Result<()> {
-        match std::fs::remove_file(&self.path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove", &self.path)(e)),
+        let Some(path) = &self.path else { return Ok(()) };
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at("remove", path)(e)),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! The build context: which files of a folder belong to it and what they hold.
 
 pub mod ignore;
+pub mod incoming;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,12 @@ impl Folders {
                 None => read_own_ignore_file(&root)?,
             };
             folders.ignore_bytes = bytes.unwrap_or(2);
-            folders.main = Some(Folder { stats: stats(index, path, now), root, ignore });
+            // A folder that is made anew for each build is not worth remembering.
+            let stats = match request.context_name {
+                Some(_) => StatCache::forgetful(),
+                None => stats(index, path, now),
+            };
+            folders.main = Some(Folder { stats, root, ignore });
         }
         for (name, context) in &request.contexts {
             if let NamedContext::Folder(path) = context {

@@ -6,6 +6,7 @@ mod globals;
 mod metadata;
 mod mounts;
 mod ports;
+mod remote;
 mod stage;
 mod steps;
 
@@ -18,8 +19,8 @@ use crate::frontend::span::nearest;
 use crate::frontend::{Dockerfile, Instruction, MountKind, Network, Span};
 use crate::graph::{BaseImage, CopyFrom, Finding, Graph, Op, Vertex, VertexId};
 pub(crate) use globals::platform_arg_names;
+pub use remote::{GitAddress, is_commit, is_url, without_credentials};
 use stage::StageState;
-pub(crate) use steps::without_credentials;
 
 /// Where base images are looked up: name and platform to manifest and config, no layer fetched.
 pub trait ImageResolver: Send + Sync {

@@ -1,6 +1,7 @@
 //! Instructions that make a layer: RUN, COPY, ADD, WORKDIR.
 
 use super::metadata::with_shell;
+use super::remote::{self, GitAddress};
 use super::stage::{StageState, Step};
 use super::{Lowering, globals};
 use crate::chmod::ModeChange;
@@ -147,6 +148,18 @@ impl Lowering<'_> {
             );
             return Err(self.error(step.span, message));
         }
+        let nameless = items.iter().find_map(|item| match item {
+            CopyItem::Url { url, file_name, unpack: false, .. } => {
+                (file_name == remote::UNNAMED).then_some(url)
+            }
+            _ => None,
+        });
+        if let Some(url) = nameless.filter(|_| destination.ends_with('/')) {
+            let url = remote::without_credentials(url);
+            let message = format!("cannot determine filename from url: {url}");
+            let hint = "name the file: end the destination with a name in place of /";
+            return Err(self.file.diagnostic(step.span, message).hint(hint).into());
+        }
         let name = self.step_name(state, step, "");
         let text = copy_text(keyword, copy, &words);
         let op = CopyOp {
@@ -245,18 +258,25 @@ impl Lowering<'_> {
         checksum: Option<&str>,
         is_add: bool,
     ) -> Result<CopyItem> {
-        let is_git = is_git_source(source);
-        let is_url = source.starts_with("http://") || source.starts_with("https://");
-        if (is_git || is_url) && !is_add {
-            let what = if is_git {
+        let git = GitAddress::parse(source).map_err(|e| self.error(step.span, e))?;
+        let is_url = remote::is_url(source);
+        if (git.is_some() || is_url) && !is_add {
+            let what = if git.is_some() {
                 "source can't be a git ref for COPY"
             } else {
                 "source can't be a URL for COPY"
             };
             return Err(self.file.diagnostic(step.span, what).hint("use ADD").into());
         }
-        if is_git {
-            return Ok(git_item(source, copy, checksum));
+        if let Some(git) = git {
+            return Ok(CopyItem::Git {
+                keep_git_dir: copy.keep_git_dir.or(git.keep_git_dir) == Some(true),
+                checksum: checksum.map(str::to_owned).or(git.checksum),
+                remote: git.remote,
+                reference: git.reference,
+                subdir: git.subdir,
+                submodules: git.submodules,
+            });
         }
         if is_url {
             let checksum = checksum
@@ -265,7 +285,7 @@ impl Lowering<'_> {
                 .map_err(|e: oci::DigestError| self.error(step.span, e.to_string()))?;
             return Ok(CopyItem::Url {
                 url: source.to_owned(),
-                file_name: url_file_name(source),
+                file_name: remote::url_file_name(source),
                 checksum,
                 unpack: copy.unpack == Some(true),
             });
@@ -332,7 +352,7 @@ fn copy_text(keyword: &str, copy: &Copy, words: &CopyWords) -> String {
     words
         .sources
         .iter()
-        .for_each(|source| text.push_str(&format!(" {}", without_credentials(source))));
+        .for_each(|source| text.push_str(&format!(" {}", remote::without_credentials(source))));
     copy.inline.iter().for_each(|file| text.push_str(&format!(" <<{}", file.name)));
     text + " " + &words.destination + " # buildkit"
 }
@@ -342,53 +362,4 @@ fn summary(content: &str) -> String {
     let trimmed = content.trim();
     let first = trimmed.lines().next().unwrap_or_default();
     if trimmed.lines().count() > 1 { format!("{first}...") } else { first.to_owned() }
-}
-
-/// An address without what stands between `//` and `@`.
-pub(crate) fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let host_end = rest.find('/').unwrap_or(rest.len());
-    match rest[..host_end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => url.to_owned(),
-    }
-}
-
-fn is_git_source(source: &str) -> bool {
-    let base = source.split('#').next().unwrap_or(source);
-    let base = base.split('?').next().unwrap_or(base);
-    source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || (source.starts_with("git@") && source.contains(':'))
-        || ((source.starts_with("http://") || source.starts_with("https://"))
-            && base.ends_with(".git"))
-}
-
-/// `https://host/x.git#branch:folder`.
-fn git_item(source: &str, copy: &Copy, checksum: Option<&str>) -> CopyItem {
-    let (remote, fragment) = source.split_once('#').unwrap_or((source, ""));
-    let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
-    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    CopyItem::Git {
-        remote: remote.to_owned(),
-        reference: some(reference),
-        subdir: some(subdir),
-        keep_git_dir: copy.keep_git_dir == Some(true),
-        checksum: checksum.map(str::to_owned),
-    }
-}
-
-/// The last element of an address's path.
-fn url_file_name(url: &str) -> String {
-    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = path.split(['?', '#']).next().unwrap_or(path);
-    let name = path
-        .split_once('/')
-        .and_then(|(_, p)| p.trim_end_matches('/').rsplit('/').next())
-        .unwrap_or_default();
-    if name.is_empty() || name == "." || name == ".." {
-        "__unnamed__".to_owned()
-    } else {
-        name.to_owned()
-    }
 }

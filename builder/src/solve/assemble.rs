@@ -8,11 +8,10 @@ use oci::{
 use store::{Dialect, Diff, DiffOptions, LayerId};
 
 use super::leaks::Leaks;
-use super::lines::Line;
 use super::worker::{Node, Solver};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HistoryOrigin, Op, VertexId};
-use crate::request::{BuildResult, BuiltImage, Material};
+use crate::request::{BuiltImage, Material};
 
 /// A layer of the result.
 struct ResultLayer {
@@ -28,7 +27,7 @@ struct ResultLayer {
 
 impl Solver<'_> {
     /// Writes config, manifest and, for several platforms, the index.
-    pub(super) fn assemble(&self, line: &Line<'_>) -> Result<BuildResult> {
+    pub(super) fn assemble(&self) -> Result<(Descriptor, Vec<BuiltImage>)> {
         let images =
             (0..self.graphs.len()).map(|graph| self.image(graph)).collect::<Result<Vec<_>>>()?;
         let root = match images.as_slice() {
@@ -51,7 +50,7 @@ impl Solver<'_> {
                 self.put(&Raw::encode(&index)?)?
             }
         };
-        Ok(BuildResult { root, images, export_vertex: line.id })
+        Ok((root, images))
     }
 
     fn image(&self, number: usize) -> Result<BuiltImage> {

@@ -127,19 +127,16 @@ impl CopyJob<'_, '_> {
     fn item(&mut self, item: &CopyItem, ready: Ready, bench: &mut Option<Bench>) -> Result<()> {
         match (item, ready) {
             (CopyItem::Inline { name, content }, _) => self.inline(name, content),
-            (
-                CopyItem::Url { url, file_name, checksum, unpack },
-                Ready::Download { file, last_modified },
-            ) => {
-                let (path, last_modified) = match file {
-                    Some(file) => (file, last_modified),
-                    None => {
-                        let (file, _, last_modified) =
-                            self.solver.download(self.vertex, url, checksum.as_ref())?;
-                        (file, last_modified)
-                    }
+            (CopyItem::Url { url, file_name, unpack, .. }, Ready::Download(found)) => {
+                let found = match &found.file {
+                    Some(_) => found,
+                    None => self.solver.download(self.vertex, url, &found.digest)?,
                 };
-                self.downloaded(&path, file_name, last_modified, *unpack)
+                let path = found.file.unwrap_or_default();
+                self.downloaded(&path, file_name, found.last_modified, *unpack)
+            }
+            (CopyItem::Git { subdir, .. }, Ready::Commit(commit)) => {
+                self.repository(item, subdir.as_deref(), &commit)
             }
             (_, Ready::Tree { tree, found }) => {
                 let unpack = matches!(item, CopyItem::Path { unpack: true, .. });
@@ -163,6 +160,22 @@ impl CopyJob<'_, '_> {
             }
             (_, _) => Err(self.solver.refuse(self.vertex, "a source was not prepared".to_owned())),
         }
+    }
+
+    fn repository(&mut self, item: &CopyItem, subdir: Option<&str>, commit: &str) -> Result<()> {
+        let (solver, vertex) = (self.solver, self.vertex);
+        let path = solver.checkout(vertex, item, commit)?;
+        let exclude =
+            Patterns::new(&self.copy.exclude).map_err(|e| solver.refuse(vertex, e.to_string()))?;
+        let name = subdir.unwrap_or(".");
+        let part = CopyItem::Path {
+            path: crate::paths::from_root(subdir.unwrap_or_default()),
+            pattern: None,
+            unpack: false,
+        };
+        let root = solver.root(vertex, &path)?;
+        let found = solver.found(vertex, &root, &part, None, &exclude, name)?;
+        found.iter().try_for_each(|one| self.tree_match(&root, one, false))
     }
 
     fn tree_match(&mut self, source: &Root, found: &Match, unpack: bool) -> Result<()> {

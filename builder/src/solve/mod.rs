@@ -7,6 +7,7 @@ mod files;
 mod leaks;
 mod lines;
 mod planning;
+mod remote;
 mod sources;
 mod worker;
 
@@ -18,8 +19,9 @@ use store::{Lease, Store};
 
 use crate::cache::CacheIndex;
 use crate::cache::session::Session;
+use crate::check::{Report, check};
 use crate::context::Folders;
-use crate::error::{PortError, Result};
+use crate::error::{Error, PortError, Result};
 use crate::frontend::Span;
 use crate::graph::{BaseImage, Graph, Vertex};
 use crate::lower::{ImageResolver, LowerOptions, PlatformChoice, lower};
@@ -71,6 +73,7 @@ impl<'a> Builder<'a> {
         let snapshots = self.store.snapshots();
         let now = self.ports.clock.now();
         let folders = self.open_folders(request, &lines)?;
+        let checks = checked(request, &graphs, &folders)?;
         let session = Session::begin(&self.cache, snapshots.as_ref(), now)?;
         let shared = (folders, session);
         let solver = Solver::new(
@@ -87,11 +90,12 @@ impl<'a> Builder<'a> {
         solver.solve()?;
         let line = lines.start("exporting to image");
         line.status("exporting layers", None);
-        let result = solver.assemble(&line);
+        let result = solver.assemble();
         if let Err(error) = &result {
             line.failed(&error.to_string());
         }
-        result
+        let (root, images) = result?;
+        Ok(BuildResult { root, images, export_vertex: line.id, checks })
     }
 
     /// The graphs of every platform that is asked for.
@@ -129,6 +133,22 @@ impl<'a> Builder<'a> {
         }
         folders
     }
+}
+
+/// What the build checks find; an error where the Dockerfile wants that (`# check=error=true`).
+fn checked(request: &BuildRequest, graphs: &[Graph], folders: &Folders) -> Result<Report> {
+    let ignore = folders.get(None).map(|folder| &folder.ignore);
+    let report = check(request, graphs.first(), ignore);
+    if !report.is_error {
+        return Ok(report);
+    }
+    let mut rules: Vec<&str> = report.findings.iter().map(|finding| finding.rule).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    Err(Error::Checks {
+        rules: rules.join(", "),
+        report: report.render(&request.dockerfile_name, &request.dockerfile),
+    })
 }
 
 /// What lowering is told of a request.
@@ -184,7 +204,8 @@ impl ImageResolver for Announcing<'_> {
 
 /// What a step is called across builds: its context, its stage, its text.
 fn identity_of(vertex: &Vertex, request: &BuildRequest) -> Digest {
-    let context = request.context.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    let folder = || request.context.as_ref().map(|p| p.display().to_string());
+    let context = request.context_name.clone().or_else(folder).unwrap_or_default();
     digest_of(&format!(
         "{context}\0{}\0{}\0{}",
         request.dockerfile_name, vertex.stage, vertex.identity

@@ -5,13 +5,14 @@ use store::Lease;
 
 use super::lines::Lines;
 use super::worker::{Node, Output, Solver};
-use super::{Builder, identity_of};
+use super::{Builder, identity_of, lower_options};
 use crate::cache::LastRun;
 use crate::cache::session::Session;
 use crate::check::{Report, check};
 use crate::error::{Error, Result};
 use crate::graph::{CopyFrom, CopyItem, Op, RunMount, Vertex, VertexId};
 use crate::key::{self, CacheKey, Fingerprint, Keyed, Part};
+use crate::outline::{Outline, outline};
 use crate::plan::{BuildPlan, CacheView, PlannedStep, Verdict, plan};
 use crate::ports::Silent;
 use crate::request::BuildRequest;
@@ -61,7 +62,13 @@ impl Builder<'_> {
             Err(Error::Resolve { .. }) => Vec::new(),
             graphs => graphs?,
         };
-        Ok(check(&request.dockerfile, graphs.first(), ignore))
+        Ok(check(request, graphs.first(), ignore))
+    }
+
+    /// What the target takes: arguments, secrets, agents, caches.
+    pub fn outline(&self, request: &BuildRequest) -> Result<Outline> {
+        let platform = super::assemble::platforms(request).swap_remove(0);
+        outline(&request.dockerfile, &lower_options(request, platform), self.ports.images)
     }
 
     /// Explains the steps whose name has `step` in it (a number `3/5`, a stage, a piece of the command).
@@ -195,7 +202,7 @@ impl Solver<'_> {
             match vertex.parent {
                 Some(parent) if reason.starts_with("base changed") => {
                     let below = self.vertex(Node { vertex: parent, ..node });
-                    reasons.push(format!("what it builds on changed: {}", below.name));
+                    reasons.push(format!("what it builds on changed: {}", below.written_name()));
                 }
                 _ => reasons.extend(self.path_reasons(&reason, &last.parts, &keyed.parts)?),
             }

@@ -1,7 +1,5 @@
 //! What a step reads: opened, selected and fingerprinted.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use oci::{Algorithm, Digest, Hasher};
@@ -13,8 +11,7 @@ use crate::context::ignore::Patterns;
 use crate::error::{Error, Result};
 use crate::graph::{CopyFrom, CopyItem, CopyOp, Op, RunMount, Vertex};
 use crate::key::Fingerprint;
-use crate::lower::without_credentials;
-use crate::ports::{Fetcher, GitSource, digest_of};
+use crate::ports::digest_of;
 use crate::tree::{Hashing, Match, Root, Selection, hash_match, select};
 
 /// One source of a COPY or ADD, ready to be copied.
@@ -27,10 +24,23 @@ pub(super) enum Ready {
         /// What was found; `None` when only its digest was looked up.
         found: Option<Vec<Match>>,
     },
-    /// A downloaded file; `None` when only its checksum is known.
-    Download { file: Option<PathBuf>, last_modified: Option<i64> },
+    /// A file of a web server.
+    Download(Downloaded),
+    /// A commit of a repository, fetched when it is copied.
+    Commit(String),
     /// A file of the Dockerfile.
     Inline,
+}
+
+/// A file of a web server.
+#[derive(Debug)]
+pub(super) struct Downloaded {
+    /// Where it is, `None` when only its digest is known.
+    pub(super) file: Option<PathBuf>,
+    /// What it hashes to.
+    pub(super) digest: Digest,
+    /// When it last changed, in seconds since 1970.
+    pub(super) last_modified: Option<i64>,
 }
 
 /// A tree that paths are looked up in.
@@ -40,8 +50,6 @@ pub(super) enum Tree {
     Folder(Option<String>),
     /// The file system of a vertex.
     Node(Node),
-    /// A folder made for this step: a checkout.
-    Made(PathBuf),
     /// Nothing.
     Empty,
 }
@@ -153,21 +161,7 @@ impl Solver<'_> {
             CopyItem::Url { url, checksum, .. } => {
                 self.url_item(vertex, url, checksum.as_ref(), inputs)
             }
-            CopyItem::Git { remote, reference, keep_git_dir, checksum, subdir } => {
-                let source = GitSource {
-                    remote,
-                    reference: reference.as_deref(),
-                    keep_git_dir: *keep_git_dir,
-                };
-                self.git_item(
-                    vertex,
-                    &source,
-                    checksum.as_deref(),
-                    subdir.as_deref(),
-                    exclude,
-                    inputs,
-                )
-            }
+            CopyItem::Git { .. } => self.git_item(vertex, item, inputs),
         }
     }
 
@@ -318,7 +312,6 @@ impl Solver<'_> {
                 })?;
                 work(&folder.root, Some(folder))
             }
-            Tree::Made(path) => work(&open(path)?, None),
             Tree::Node(source) => {
                 let Some(layer) = self.ready_layer(*source)? else {
                     return self.with_tree(vertex, &Tree::Empty, bench, work);
@@ -332,119 +325,5 @@ impl Solver<'_> {
                 work(&open(&path)?, None)
             }
         }
-    }
-
-    fn fetcher(&self, vertex: &Vertex, url: &str) -> Result<&dyn Fetcher> {
-        self.ports.fetcher.ok_or_else(|| {
-            self.refuse(
-                vertex,
-                format!(
-                    "{} cannot be fetched: this build has no access to remote sources",
-                    without_credentials(url)
-                ),
-            )
-        })
-    }
-
-    fn url_item(
-        &self,
-        vertex: &Vertex,
-        url: &str,
-        checksum: Option<&Digest>,
-        inputs: &mut Inputs,
-    ) -> Result<()> {
-        let name = without_credentials(url);
-        if let Some(digest) = checksum {
-            inputs.fingerprints.push(Fingerprint { name, digest: digest.clone() });
-            inputs.ready.push(Ready::Download { file: None, last_modified: None });
-            return Ok(());
-        }
-        let (file, digest, last_modified) = self.download(vertex, url, None)?;
-        inputs.fingerprints.push(Fingerprint { name, digest });
-        inputs.ready.push(Ready::Download { file: Some(file), last_modified });
-        Ok(())
-    }
-
-    /// Fetches a file to a temporary place; a checksum that does not fit is an error.
-    pub(super) fn download(
-        &self,
-        vertex: &Vertex,
-        url: &str,
-        checksum: Option<&Digest>,
-    ) -> Result<(PathBuf, Digest, Option<i64>)> {
-        let failed = |source| Error::Fetch {
-            step: vertex.name.clone(),
-            url: without_credentials(url),
-            source,
-        };
-        let mut fetched = self.fetcher(vertex, url)?.open(url).map_err(failed)?;
-        let path = self.session.temporary();
-        let mut file = File::create(&path).map_err(|e| self.io(vertex, "create", &path, e))?;
-        let mut hasher = Hasher::new(checksum.map_or(Algorithm::Sha256, Digest::algorithm));
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let length = fetched.content.read(&mut buffer).map_err(|e| failed(e.into()))?;
-            if length == 0 {
-                break;
-            }
-            hasher.update(&buffer[..length]);
-            file.write_all(&buffer[..length]).map_err(|e| self.io(vertex, "write", &path, e))?;
-        }
-        let digest = hasher.finish();
-        match checksum {
-            Some(expected) if *expected != digest => Err(self.refuse(
-                vertex,
-                format!(
-                    "digest mismatch for {}: expected {expected}, got {digest}",
-                    without_credentials(url)
-                ),
-            )),
-            _ => Ok((path, digest, fetched.last_modified)),
-        }
-    }
-
-    fn git_item(
-        &self,
-        vertex: &Vertex,
-        source: &GitSource<'_>,
-        checksum: Option<&str>,
-        subdir: Option<&str>,
-        exclude: &Patterns,
-        inputs: &mut Inputs,
-    ) -> Result<()> {
-        if source.remote.starts_with('-') || source.reference.is_some_and(|r| r.starts_with('-')) {
-            return Err(self.refuse(
-                vertex,
-                "a git address or reference must not begin with a dash".to_owned(),
-            ));
-        }
-        let path = self.session.temporary();
-        std::fs::create_dir(&path).map_err(|e| self.io(vertex, "create", &path, e))?;
-        let name = without_credentials(source.remote);
-        let commit = self.fetcher(vertex, source.remote)?.git(source, &path).map_err(|source| {
-            Error::Fetch { step: vertex.name.clone(), url: name.clone(), source }
-        })?;
-        if checksum.is_some_and(|c| !commit.starts_with(c)) {
-            return Err(self.refuse(
-                vertex,
-                format!(
-                    "{name}: expected a commit that begins with {}, got {commit}",
-                    checksum.unwrap_or_default()
-                ),
-            ));
-        }
-        let tree = Tree::Made(path);
-        let item = CopyItem::Path {
-            path: crate::paths::from_root(subdir.unwrap_or_default()),
-            pattern: None,
-            unpack: false,
-        };
-        let root_name = subdir.unwrap_or(".");
-        let found = self.with_tree(vertex, &tree, &mut None, |root, _| {
-            self.found(vertex, root, &item, None, exclude, root_name)
-        })?;
-        inputs.fingerprints.push(Fingerprint { name, digest: digest_of(&commit) });
-        inputs.ready.push(Ready::Tree { tree, found: Some(found) });
-        Ok(())
     }
 }

@@ -158,6 +158,7 @@ impl<'s> Solver<'s> {
 
     fn thread(&self) {
         let mut bench = None;
+        let _watch = Watch(self);
         loop {
             let job = self.next();
             let done = match job {
@@ -561,6 +562,18 @@ impl<'s> Solver<'s> {
         vertex.span.map_or_else(String::new, |span| {
             super::excerpt(&self.request.dockerfile_name, &self.request.dockerfile.text, span)
         })
+    }
+}
+
+/// Sees to it that a thread that panics does not leave the others waiting for ever.
+struct Watch<'w, 's>(&'w Solver<'s>);
+
+impl Drop for Watch<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state().error.get_or_insert(Error::Cancelled);
+            self.0.wake.notify_all();
+        }
     }
 }
 

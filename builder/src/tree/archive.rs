@@ -37,15 +37,7 @@ pub(crate) fn open_archive(file: OwnedFd) -> io::Result<Opened> {
     let mut head = [0; 6];
     let length = read_up_to(&mut file, &mut head)?;
     file.seek(SeekFrom::Start(0))?;
-    let reader = BufReader::new(file);
-    let plain: Box<dyn Read + Send> = match &head[..length] {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
-        [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(reader)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(lzma_rust2::XzReader::new(reader, true)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(reader)?),
-        _ => Box::new(reader),
-    };
-    let mut stream = BufReader::with_capacity(64 << 10, plain);
+    let mut stream = decompressed(&head[..length], BufReader::new(file))?;
     let mut block = [0; 512];
     // A compressed file that is no archive, or is damaged, is copied as it is.
     let is_tar = match read_up_to(&mut stream, &mut block) {
@@ -56,6 +48,59 @@ pub(crate) fn open_archive(file: OwnedFd) -> io::Result<Opened> {
         return Ok(Opened::Plain);
     }
     Ok(Opened::Archive(Box::new(io::Cursor::new(block.to_vec()).chain(stream))))
+}
+
+/// What a stream turned out to be.
+pub(crate) enum Stream {
+    /// An archive, decompressed.
+    Archive(Box<dyn BufRead + Send>),
+    /// Anything else, from its beginning.
+    Plain(Box<dyn Read + Send>),
+}
+
+/// Looks into a stream that cannot be read twice; what is compressed must be an archive.
+pub(crate) fn open_stream(mut from: Box<dyn Read + Send>) -> io::Result<Stream> {
+    let mut head = [0; 6];
+    let length = read_up_to(&mut from, &mut head)?;
+    let head = &head[..length];
+    let whole = BufReader::new(io::Cursor::new(head.to_vec()).chain(from));
+    let mut stream = decompressed(head, whole)?;
+    let mut block = [0; 512];
+    let length = read_up_to(&mut stream, &mut block)?;
+    let is_tar = length == block.len() && is_header(&block);
+    let stream = io::Cursor::new(block[..length].to_vec()).chain(stream);
+    match (is_tar, is_compressed(head)) {
+        (true, _) => Ok(Stream::Archive(Box::new(stream))),
+        (false, false) => Ok(Stream::Plain(Box::new(stream))),
+        (false, true) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "compressed, and no archive inside"))
+        }
+    }
+}
+
+fn is_compressed(head: &[u8]) -> bool {
+    matches!(
+        head,
+        [0x1f, 0x8b, ..]
+            | [b'B', b'Z', b'h', ..]
+            | [0xfd, b'7', b'z', b'X', b'Z', 0]
+            | [0x28, 0xb5, 0x2f, 0xfd, ..]
+    )
+}
+
+/// What a stream holds, by how it begins.
+fn decompressed(
+    head: &[u8],
+    from: impl BufRead + Send + 'static,
+) -> io::Result<BufReader<Box<dyn Read + Send>>> {
+    let plain: Box<dyn Read + Send> = match head {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
+        [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(from)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(lzma_rust2::XzReader::new(from, true)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(from)?),
+        _ => Box::new(from),
+    };
+    Ok(BufReader::with_capacity(64 << 10, plain))
 }
 
 fn read_up_to(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {

@@ -9,7 +9,7 @@ mod select;
 mod walk;
 mod write;
 
-pub(crate) use archive::{Opened, open_archive};
+pub(crate) use archive::{Opened, Stream, open_archive, open_stream};
 pub(crate) use hash::{Hashing, hash_folder, hash_match};
 pub(crate) use select::{Match, Selection, select};
 pub(crate) use walk::Kind;

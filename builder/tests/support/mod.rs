@@ -15,8 +15,8 @@ use builder::frontend;
 use builder::graph::BaseImage;
 use builder::lower::ImageResolver;
 use builder::ports::{
-    Clock, Event, EventKind, Fetched, Fetcher, GitSource, ImageSource, LogStream, Progress,
-    StepExit, StepMountSource, StepRun, Worker,
+    Clock, Download, Event, EventKind, Fetched, Fetcher, GitSource, ImageSource, LogStream,
+    Progress, StepExit, StepMountSource, StepRun, Validators, Worker,
 };
 use builder::{BuildRequest, BuildResult, Builder, Error, PortError, Ports};
 use jiff::Timestamp;
@@ -428,23 +428,37 @@ impl Worker for FakeWorker {
 pub(crate) struct FakeFetcher {
     pub(crate) files: Mutex<BTreeMap<String, Vec<u8>>>,
     pub(crate) opened: AtomicUsize,
+    pub(crate) sent: AtomicUsize,
+    pub(crate) checkouts: AtomicUsize,
 }
 
 impl Fetcher for FakeFetcher {
-    fn open(&self, url: &str) -> Result<Fetched, PortError> {
+    fn open(&self, url: &str, known: Option<&Validators>) -> Result<Fetched, PortError> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let bytes = self.files.lock().unwrap().get(url).cloned().ok_or("404 Not Found")?;
-        Ok(Fetched {
+        let etag = Some(Digest::sha256(&bytes).to_string());
+        let validators = Validators { etag, last_modified: None };
+        if known == Some(&validators) {
+            return Ok(Fetched::Unchanged);
+        }
+        self.sent.fetch_add(1, Ordering::SeqCst);
+        Ok(Fetched::File(Download {
             content: Box::new(std::io::Cursor::new(bytes)),
             last_modified: Some(1_000_000_000),
-        })
+            validators,
+        }))
     }
 
-    fn git(&self, source: &GitSource<'_>, into: &Path) -> Result<String, PortError> {
+    fn commit(&self, _: &GitSource<'_>) -> Result<String, PortError> {
+        Ok("0123456789abcdef0123456789abcdef01234567".to_owned())
+    }
+
+    fn checkout(&self, source: &GitSource<'_>, _: &str, into: &Path) -> Result<(), PortError> {
+        self.checkouts.fetch_add(1, Ordering::SeqCst);
         std::fs::create_dir(into.join("sub"))?;
         std::fs::write(into.join("README"), source.remote)?;
         std::fs::write(into.join("sub/file"), source.reference.unwrap_or("HEAD"))?;
-        Ok("0123456789abcdef0123456789abcdef01234567".to_owned())
+        Ok(())
     }
 }
 

@@ -1,16 +1,18 @@
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use engine::builder::frontend::{self, Dockerfile, Network};
-use engine::builder::lower::{NamedContext, NoCache};
-use engine::builder::ports::{Credentials, StepLimits};
-use engine::builder::{BuildRequest, BuildResult};
+use engine::builder::frontend::Network;
+use engine::builder::lower::NoCache;
+use engine::builder::ports::Credentials;
+use engine::builder::{BuildRequest, BuildResult, Cancel};
+use engine::builds::context::{ContextOptions, OpenContext};
 use engine::builds::{BuildImage, PullBases};
 use engine::oci::{Platform, Reference};
 
-use super::build_inputs::{limits_of, named_context, secret, ssh_agent};
-use super::build_progress::{Board, stop_on_signal};
+use super::build_call::CallArgs;
+use super::build_context::{NamedContexts, Source};
+use super::build_inputs::{limits_of, secret, ssh_agent};
+use super::build_progress::{Board, Watch, stop_on_signal};
 use super::{Session, push};
 use crate::error::{Error, Result};
 use crate::ui::{ProgressMode, Verbosity};
@@ -30,6 +32,8 @@ pub(crate) struct Args {
     /// Set build-time variables
     #[arg(long, value_name = "list")]
     build_arg: Vec<String>,
+    #[command(flatten)]
+    call: CallArgs,
     /// Additional build contexts (e.g., name=path)
     #[arg(long, value_name = "list")]
     build_context: Vec<String>,
@@ -95,8 +99,14 @@ enum NetworkChoice {
     None,
 }
 
-/// The longest Dockerfile read from standard input.
-const DOCKERFILE_BYTES_MAX: u64 = 16 << 20;
+/// The argument that keeps `.git` in a context that is a repository.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+/// A build, and what has to stay on this disk while it goes on.
+pub(crate) struct Prepared {
+    pub(crate) build: BuildImage,
+    _opened: Vec<OpenContext>,
+}
 
 impl Args {
     /// Builds, names, and pushes where that was asked for.
@@ -107,13 +117,41 @@ impl Args {
                 "name the image: -t NAME:TAG",
             ));
         }
-        let build = self.request()?;
+        let cancel = Cancel::default();
+        let watch = stop_on_signal(&cancel)?;
+        let done = self.ask_or_build(session, &cancel, &watch);
+        match (done, watch.status()) {
+            (
+                Err(Error::Engine(engine::Error::Build(engine::builder::Error::Cancelled))),
+                Some(status),
+            ) => {
+                session.ui.note("ERROR: failed to solve: the build was cancelled");
+                Err(Error::Status(status))
+            }
+            (done, _) => done,
+        }
+    }
+
+    fn ask_or_build(&self, session: &Session, cancel: &Cancel, watch: &Watch) -> Result<()> {
+        let call = self.call.method()?;
+        // Whoever waits for somebody to type can be ended at any time.
+        if self.context == "-" {
+            watch.forget();
+        }
+        let prepared = self.prepare(session, cancel)?;
+        watch.resume();
+        let build = &prepared.build;
+        if let Some(call) = call {
+            return call.run(session, build);
+        }
         let board = Board::new(self.mode(session));
-        let stop = stop_on_signal(&build.request.cancel)?;
-        let built = session.engine()?.builds().build(&build, &board);
-        stop.forget();
+        let built = session.engine()?.builds().build(build, &board);
         board.finish();
         let built = built?;
+        watch.forget();
+        if !self.quiet {
+            session.ui.note_lines(&built.checks.summary(&build.request.dockerfile));
+        }
         let id = image_id(&built);
         if let Some(path) = &self.iidfile {
             std::fs::write(path, &id).map_err(|source| Error::File {
@@ -143,14 +181,39 @@ impl Args {
         }
     }
 
-    fn request(&self) -> Result<BuildImage> {
-        let source = self.source()?;
+    /// What is to be built, as the builder takes it.
+    pub(crate) fn prepare(&self, session: &Session, cancel: &Cancel) -> Result<Prepared> {
+        let credentials = self.credentials()?;
+        let build_args = self.build_args()?;
+        let options = ContextOptions {
+            credentials: &credentials,
+            cancel,
+            keep_git_dir: build_args.get(KEEP_GIT_DIR).is_some_and(|v| v == "1" || v == "true"),
+        };
+        let named = NamedContexts::open(session, &self.build_context, options)?;
+        let source = Source::open(session, &self.context, self.file.as_deref(), options)?;
         let mut request = BuildRequest::new(source.dockerfile, source.context, Platform::host());
         request.dockerfile_name = source.name;
+        request.context_name = source.context_name;
         request.ignore_file = source.ignore_file;
-        request.contexts = self.contexts()?;
+        request.contexts = named.contexts;
+        request.build_args = build_args;
+        request.credentials = credentials;
+        request.cancel = cancel.clone();
+        self.fill(&mut request)?;
+        let build = BuildImage {
+            request,
+            tags: self.tag.iter().cloned().map(Reference::or_latest).collect(),
+            pull: if self.pull { PullBases::Always } else { PullBases::Missing },
+            layouts: named.layouts,
+        };
+        let opened = named.opened.into_iter().chain(source.opened).collect();
+        Ok(Prepared { build, _opened: opened })
+    }
+
+    /// What the flags say of a request.
+    fn fill(&self, request: &mut BuildRequest) -> Result<()> {
         request.platforms = self.platform.clone();
-        request.build_args = self.build_args()?;
         request.target = self.target.clone();
         request.labels = self.label.iter().map(|text| pair(text)).collect();
         request.annotations = self.annotation.iter().map(|text| pair(text)).collect();
@@ -165,23 +228,10 @@ impl Args {
             NetworkChoice::None => Network::None,
         };
         request.extra_hosts = self.add_host.iter().map(|text| host(text)).collect::<Result<_>>()?;
-        request.limits = self.step_limits()?;
-        request.credentials = self.credentials()?;
+        request.limits = limits_of(&self.limits)?;
         request.allow_insecure = self.allow.iter().any(|allowed| allowed == "security.insecure");
         request.squash = self.squash;
-        Ok(BuildImage {
-            request,
-            tags: self.tag.iter().cloned().map(Reference::or_latest).collect(),
-            pull: if self.pull { PullBases::Always } else { PullBases::Missing },
-        })
-    }
-
-    fn step_limits(&self) -> Result<StepLimits> {
-        limits_of(&self.limits)
-    }
-
-    fn contexts(&self) -> Result<BTreeMap<String, NamedContext>> {
-        self.build_context.iter().map(|text| named_context(text)).collect()
+        Ok(())
     }
 
     fn credentials(&self) -> Result<Credentials> {
@@ -207,83 +257,6 @@ impl Args {
         }
         Ok(args)
     }
-
-    fn source(&self) -> Result<Source> {
-        if is_remote(&self.context) {
-            return Err(Error::refused(
-                format!("{}: a remote build context is not supported yet", self.context),
-                "fetch it first, with git clone or curl, and build the folder",
-            ));
-        }
-        if self.context == "-" {
-            return Source::new("Dockerfile".to_owned(), &read_stdin()?, None, None);
-        }
-        let context = PathBuf::from(&self.context);
-        if !context.is_dir() {
-            return Err(Error::Refused {
-                message: format!("unable to prepare context: path {:?} not found", self.context),
-                hint: "the last argument is the folder with the files to build from, often a dot"
-                    .to_owned(),
-                kind: engine::ErrorKind::NotFound,
-            });
-        }
-        if self.file.as_deref() == Some(Path::new("-")) {
-            return Source::new("Dockerfile".to_owned(), &read_stdin()?, Some(context), None);
-        }
-        let file = self.file.clone().unwrap_or_else(|| context.join("Dockerfile"));
-        let text = std::fs::read_to_string(&file).map_err(|source| Error::File {
-            act: "failed to read dockerfile: open",
-            path: file.display().to_string(),
-            source,
-        })?;
-        let name = file
-            .file_name()
-            .map_or_else(|| "Dockerfile".into(), |name| name.to_string_lossy().into_owned());
-        let ignore = file.with_file_name(format!("{name}.dockerignore"));
-        Source::new(name, &text, Some(context), ignore.is_file().then_some(ignore))
-    }
-}
-
-/// What to build from.
-struct Source {
-    dockerfile: Dockerfile,
-    name: String,
-    context: Option<PathBuf>,
-    ignore_file: Option<PathBuf>,
-}
-
-impl Source {
-    fn new(
-        name: String,
-        text: &str,
-        context: Option<PathBuf>,
-        ignore_file: Option<PathBuf>,
-    ) -> Result<Self> {
-        let dockerfile = frontend::parse(text)
-            .map_err(|diagnostic| Error::Engine(engine::Error::Build(diagnostic.into())))?;
-        Ok(Self { dockerfile, name, context, ignore_file })
-    }
-}
-
-fn read_stdin() -> Result<String> {
-    let failed = |source| Error::File { act: "read", path: "standard input".to_owned(), source };
-    let mut bytes = Vec::new();
-    std::io::stdin().take(DOCKERFILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    let is_archive = bytes.get(257..262) == Some(b"ustar") || bytes.starts_with(&[0x1f, 0x8b]);
-    if is_archive {
-        return Err(Error::refused(
-            "a build context as an archive on standard input is not supported yet",
-            "unpack it and build the folder; a Dockerfile alone can come from standard input",
-        ));
-    }
-    String::from_utf8(bytes)
-        .map_err(|_| Error::refused("the Dockerfile on standard input is not UTF-8 text", ""))
-}
-
-fn is_remote(context: &str) -> bool {
-    ["http://", "https://", "git://", "git@", "ssh://", "github.com/"]
-        .iter()
-        .any(|scheme| context.starts_with(scheme))
 }
 
 fn pair(text: &str) -> (String, String) {
@@ -317,7 +290,22 @@ fn image_id(built: &BuildResult) -> String {
 mod tests {
     use clap::Parser;
 
+    use std::path::Path;
+
     use super::*;
+    use crate::ui::Ui;
+
+    fn session() -> Session {
+        Session {
+            ui: Ui::detect(),
+            config: engine::Config::from_environment(),
+            engine: std::cell::OnceCell::new(),
+        }
+    }
+
+    fn prepare(args: &Args) -> Result<BuildImage> {
+        Ok(args.prepare(&session(), &Cancel::default())?.build)
+    }
 
     #[derive(Debug, Parser)]
     struct Probe {
@@ -329,7 +317,7 @@ mod tests {
         std::fs::write(folder.join("Dockerfile"), "FROM scratch\nCOPY a /\n").unwrap();
         let words = ["probe"].into_iter().chain(flags.split_whitespace()).map(str::to_owned);
         let words = words.chain([folder.display().to_string()]);
-        Probe::try_parse_from(words).unwrap().args.request()
+        prepare(&Probe::try_parse_from(words).unwrap().args)
     }
 
     /// Covers: B08-03
@@ -373,17 +361,8 @@ mod tests {
 
     #[test]
     fn a_context_that_is_not_there_is_named() {
-        let error = Probe::try_parse_from(["probe", "/no/such/folder"])
-            .unwrap()
-            .args
-            .request()
-            .unwrap_err();
+        let probe = Probe::try_parse_from(["probe", "/no/such/folder"]).unwrap();
+        let error = prepare(&probe.args).unwrap_err();
         assert!(error.to_string().contains("/no/such/folder"), "{error}");
-        let remote = Probe::try_parse_from(["probe", "https://example.com/x.git"])
-            .unwrap()
-            .args
-            .request()
-            .unwrap_err();
-        assert!(remote.to_string().contains("remote build context"), "{remote}");
     }
 }

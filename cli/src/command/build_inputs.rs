@@ -1,11 +1,9 @@
-//! The small grammars of `build`: limits, secrets, agents, named contexts.
+//! The small grammars of `build`: limits, secrets, agents.
 
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use engine::builder::lower::NamedContext;
 use engine::builder::ports::{Secret, StepLimits};
-use engine::oci::Reference;
 use engine::runtime::Ulimit;
 
 use crate::error::{Error, Result};
@@ -72,27 +70,6 @@ fn bytes(flag: &str, text: &str) -> Result<u64> {
     parse_bytes(text).map_err(|reason| {
         Error::refused(format!("invalid argument {text:?} for {flag:?} flag: {reason}"), "")
     })
-}
-
-/// `name=folder` or `name=docker-image://reference`.
-pub(crate) fn named_context(text: &str) -> Result<(String, NamedContext)> {
-    let (name, value) = text
-        .split_once('=')
-        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
-        .ok_or_else(|| {
-            Error::refused(format!("invalid build context {text:?}, expected key=value"), "")
-        })?;
-    let context = match value.strip_prefix("docker-image://") {
-        Some(image) => NamedContext::Image(image.parse::<Reference>()?.or_latest()),
-        None if value.contains("://") => {
-            return Err(Error::refused(
-                format!("build context {name}={value} is not supported yet"),
-                "a folder and docker-image://NAME are",
-            ));
-        }
-        None => NamedContext::Folder(PathBuf::from(value)),
-    };
-    Ok((name.to_owned(), context))
 }
 
 /// The largest secret, as BuildKit has it.
@@ -192,19 +169,6 @@ mod tests {
             "id=a,env=NO_SUCH_VARIABLE",
         ] {
             assert!(secret(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_context_is_a_folder_or_an_image() {
-        let (name, context) = named_context("base=docker-image://busybox").unwrap();
-        assert_eq!(
-            (name.as_str(), context),
-            ("base", NamedContext::Image("busybox:latest".parse().unwrap()))
-        );
-        assert_eq!(named_context("src=../src").unwrap().1, NamedContext::Folder("../src".into()));
-        for bad in ["base", "=x", "a=", "a=https://example.com/x.git"] {
-            assert!(named_context(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,8 +1,11 @@
-//! From what the builder tells to lines, and from Ctrl-C to the builder.
+//! From what the builder tells to lines, and from signals to the builder.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use engine::builder::Cancel;
 use engine::builder::ports::{Event, EventKind, Progress};
-use tokio::sync::oneshot;
+use tokio::signal::unix::{self, SignalKind};
 
 use crate::error::{Error, Result};
 use crate::ui::{BuildProgress, ProgressMode, VertexEvent};
@@ -47,43 +50,70 @@ fn detail(text: &str, seconds: Option<f64>) -> String {
     }
 }
 
-/// Exit status of what Ctrl-C ended: 128 and SIGINT.
-const INTERRUPTED: i32 = 130;
+/// The status of what a signal ended is this and its number.
+const BY_SIGNAL: u8 = 128;
+const SIGINT: u8 = 2;
+const SIGTERM: u8 = 15;
 
-/// Waits for signals until it is told to forget them.
-pub(crate) struct Watch(oneshot::Sender<()>);
+/// Waits for signals.
+pub(crate) struct Watch {
+    over: Arc<AtomicBool>,
+    signal: Arc<AtomicU8>,
+}
 
 impl Watch {
-    /// The build is over.
-    pub(crate) fn forget(self) {
-        // The thread is gone when the process is about to end anyway.
-        drop(self.0);
+    /// From here on there is nothing to wait for: a signal ends the process.
+    pub(crate) fn forget(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// There is something again that must not be left half-made.
+    pub(crate) fn resume(&self) {
+        self.over.store(false, Ordering::SeqCst);
+    }
+
+    /// The exit status, where a signal ended the build.
+    pub(crate) fn status(&self) -> Option<u8> {
+        match self.signal.load(Ordering::SeqCst) {
+            0 => None,
+            number => Some(BY_SIGNAL + number),
+        }
     }
 }
 
-/// The first Ctrl-C stops the build between two steps, so that nothing half-made stays; the second ends at once.
+/// The first SIGINT or SIGTERM ends the running steps and stops the build, so that nothing half-made stays; the second
+/// ends this process at once.
 pub(crate) fn stop_on_signal(cancel: &Cancel) -> Result<Watch> {
-    let (sender, mut over) = oneshot::channel();
-    let cancel = cancel.clone();
+    let over = Arc::new(AtomicBool::new(false));
+    let signal = Arc::new(AtomicU8::new(0));
+    let failed = |source| Error::File {
+        act: "wait for signals in",
+        path: "this process".to_owned(),
+        source,
+    };
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|source| {
-            Error::File { act: "wait for signals in", path: "this process".to_owned(), source }
-        })?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    // From here on the signals are this thread's, before any step runs.
+    let guard = runtime.enter();
+    let mut interrupt = unix::signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = unix::signal(SignalKind::terminate()).map_err(failed)?;
+    drop(guard);
+    let (cancel, seen, is_over) = (cancel.clone(), Arc::clone(&signal), Arc::clone(&over));
     std::thread::spawn(move || {
         runtime.block_on(async {
-            for second in [false, true] {
-                tokio::select! {
-                    _ = &mut over => return,
-                    pressed = tokio::signal::ctrl_c() => match (pressed, second) {
-                        (Ok(()), false) => cancel.cancel(),
-                        (Ok(()), true) => std::process::exit(INTERRUPTED),
-                        (Err(_), _) => return,
-                    },
+            loop {
+                let number = tokio::select! {
+                    _ = interrupt.recv() => SIGINT,
+                    _ = terminate.recv() => SIGTERM,
+                };
+                if seen.swap(number, Ordering::SeqCst) != 0 || is_over.load(Ordering::SeqCst) {
+                    std::process::exit(i32::from(BY_SIGNAL + number));
                 }
+                cancel.cancel();
             }
         });
     });
-    Ok(Watch(sender))
+    Ok(Watch { over, signal })
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, attach, build, builder_prune, commit, container_prune, create, diff, exec, export,
-    history, image_prune, images, import, inspect, kill, load, logs, pause, ps, pull, push, rename,
-    restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, update, version, wait,
+    Session, attach, build, builder_prune, builder_why, commit, container_prune, create, diff,
+    exec, export, history, image_prune, images, import, inspect, kill, load, logs, pause, ps, pull,
+    push, rename, restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, update,
+    version, wait,
 };
 use crate::error::Result;
 
@@ -135,6 +136,7 @@ pub(crate) struct BuilderArgs {
 enum BuilderVerb {
     Build(Box<build::Args>),
     Prune(builder_prune::Args),
+    Why(Box<builder_why::Args>),
 }
 
 impl BuilderArgs {
@@ -143,6 +145,7 @@ impl BuilderArgs {
         match self.verb {
             BuilderVerb::Build(args) => args.run(session),
             BuilderVerb::Prune(args) => args.run(session),
+            BuilderVerb::Why(args) => args.run(session),
         }
     }
 }

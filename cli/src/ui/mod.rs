@@ -57,6 +57,11 @@ impl Ui {
         let _unheard = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Writes lines of news, each with its own line feed, to standard error.
+    pub(crate) fn note_lines(&self, text: &str) {
+        let _unheard = io::stderr().lock().write_all(text.as_bytes());
+    }
+
     /// Refuses to write binary data to a terminal.
     pub(crate) fn refuse_terminal(&self) -> Result<()> {
         if self.stdout_terminal {

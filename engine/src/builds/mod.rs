@@ -1,17 +1,23 @@
 //! Builds: the builder with its ports, names for what it made, and what the cache holds.
 
+pub mod context;
+
 use std::sync::Mutex;
 
-use builder::ports::{Clock, Event, EventKind, Progress, VertexRef};
-use builder::solve::{Builder, Ports};
+use builder::check::Report;
+use builder::outline::Outline;
+use builder::plan::BuildPlan;
+use builder::ports::{Clock, Event, EventKind, Progress, Silent, VertexRef};
+use builder::solve::{Builder, Explanation, Ports};
 use builder::{BuildRequest, BuildResult};
-use oci::Reference;
+use oci::{Descriptor, Reference};
 use trust::Origin;
 
 use crate::Engine;
 use crate::error::Result;
 use crate::images::import::name_it;
 use crate::ports::clock::SystemClock;
+use crate::ports::fetcher::Remote;
 use crate::ports::image_source::Bases;
 use crate::ports::worker::RuntimeWorker;
 
@@ -32,28 +38,64 @@ pub struct BuildImage {
     pub tags: Vec<Reference>,
     /// Whether bases are looked for in the registry although they are here.
     pub pull: PullBases,
+    /// Images that stand for names in this build only: those of OCI layouts.
+    pub layouts: Vec<(Reference, Descriptor)>,
 }
 
 impl Builds<'_> {
     /// Builds an image and names it.
     pub fn build(&self, build: &BuildImage, progress: &dyn Progress) -> Result<BuildResult> {
-        let bases = Bases::new(self.engine, build.pull);
-        let worker = RuntimeWorker::new(self.engine.containers().runtime()?);
         let exporting = Exporting { inner: progress, line: Mutex::new(None) };
-        let ports = Ports {
-            images: &bases,
-            worker: &worker,
-            fetcher: None,
-            clock: &SystemClock,
-            progress: &exporting,
-        };
         let lease = self.engine.store().lease("build")?;
-        let result = Builder::new(self.engine.store(), ports)?.build(&build.request, &lease)?;
+        let result =
+            self.with_builder(build, &exporting, |builder| builder.build(&build.request, &lease))?;
         let named = self.name(build, &result, &exporting);
         if let Err(error) = &named {
             exporting.tell(EventKind::Failed(&error.to_string()));
         }
         named.map(|()| result)
+    }
+
+    /// What a build would do: one plan a platform. Bases are looked up, nothing is run.
+    pub fn plan(&self, build: &BuildImage) -> Result<Vec<BuildPlan>> {
+        let lease = self.engine.store().lease("build plan")?;
+        self.with_builder(build, &Silent, |builder| builder.plan(&build.request, &lease))
+    }
+
+    /// Why the steps whose name has `step` in it ran, or would run.
+    pub fn why(&self, build: &BuildImage, step: &str) -> Result<Vec<Explanation>> {
+        let lease = self.engine.store().lease("build plan")?;
+        self.with_builder(build, &Silent, |builder| builder.why(&build.request, &lease, step))
+    }
+
+    /// What the build checks find.
+    pub fn check(&self, build: &BuildImage) -> Result<Report> {
+        self.with_builder(build, &Silent, |builder| builder.check(&build.request))
+    }
+
+    /// What the target takes: arguments, secrets, agents, caches.
+    pub fn outline(&self, build: &BuildImage) -> Result<Outline> {
+        self.with_builder(build, &Silent, |builder| builder.outline(&build.request))
+    }
+
+    fn with_builder<T>(
+        &self,
+        build: &BuildImage,
+        progress: &dyn Progress,
+        work: impl FnOnce(&Builder<'_>) -> builder::Result<T>,
+    ) -> Result<T> {
+        let bases = Bases::new(self.engine, build.pull, &build.layouts);
+        let request = &build.request;
+        let remote = Remote::new(self.engine, &request.credentials, &request.cancel);
+        let worker = RuntimeWorker::new(self.engine.containers().runtime()?);
+        let ports = Ports {
+            images: &bases,
+            worker: &worker,
+            fetcher: Some(&remote),
+            clock: &SystemClock,
+            progress,
+        };
+        Ok(work(&Builder::new(self.engine.store(), ports)?)?)
     }
 
     fn name(

@@ -4,8 +4,9 @@ use builder::PortError;
 use builder::graph::BaseImage;
 use builder::lower::ImageResolver;
 use builder::ports::ImageSource;
-use oci::{Platform, Reference};
+use oci::{Descriptor, Platform, Reference};
 use store::{Image, LayerBlob, LayerId, Lease};
+use trust::Origin;
 
 use crate::Engine;
 use crate::containers::create::judge;
@@ -27,14 +28,23 @@ pub enum PullBases {
 pub(crate) struct Bases<'a> {
     engine: &'a Engine,
     pull: PullBases,
+    layouts: &'a [(Reference, Descriptor)],
 }
 
 impl<'a> Bases<'a> {
-    pub(crate) fn new(engine: &'a Engine, pull: PullBases) -> Self {
-        Self { engine, pull }
+    pub(crate) fn new(
+        engine: &'a Engine,
+        pull: PullBases,
+        layouts: &'a [(Reference, Descriptor)],
+    ) -> Self {
+        Self { engine, pull, layouts }
     }
 
     fn image(&self, reference: &Reference, platform: &Platform) -> Result<Image> {
+        if let Some((_, target)) = self.layouts.iter().find(|(name, _)| name == reference) {
+            self.engine.gate().judge_local("build from", reference, target, Origin::Elsewhere)?;
+            return find::open(self.engine.store(), target, Some(platform));
+        }
         if self.pull == PullBases::Missing
             && let Some(image) = self.local(reference, platform)?
         {

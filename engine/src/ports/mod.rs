@@ -2,7 +2,9 @@
 
 pub(crate) mod blob_reader;
 pub(crate) mod clock;
+pub(crate) mod fetcher;
 pub(crate) mod file_content;
+mod git;
 pub(crate) mod image_source;
 pub(crate) mod keychain;
 pub(crate) mod upstream;

@@ -7,7 +7,7 @@ use builder::frontend::{Network, Security};
 use builder::ports::{LogStream, StepExit, StepMountSource, StepRun, Worker};
 use runtime::{
     Access, MissingSource, MountKind, MountRequest, OutputStream, Resources, RootFs, Runtime,
-    StepNetwork, StepRequest,
+    StepNetwork, StepRequest, Ulimit,
 };
 
 /// Runs steps with one runtime.
@@ -35,7 +35,11 @@ impl Worker for RuntimeWorker {
             };
             log(stream, bytes);
         })?;
-        Ok(StepExit { code: status.code(), out_of_memory: false })
+        Ok(StepExit {
+            code: status.code(),
+            // A step that went on after one of its processes was killed, and was content, is content.
+            out_of_memory: status.is_out_of_memory() && !status.success(),
+        })
     }
 }
 
@@ -56,7 +60,19 @@ fn request(step: &StepRun<'_>) -> Result<StepRequest, PortError> {
         hostname: step.hostname.to_owned(),
         insecure: step.security == Security::Insecure,
         extra_hosts: step.extra_hosts.iter().map(|(name, at)| format!("{name}:{at}")).collect(),
+        groups: step.user.groups.iter().map(ToString::to_string).collect(),
+        shm_size: step.limits.shm_size,
+        ulimits: step.limits.ulimits.iter().map(ulimit).collect::<Result<_, _>>()?,
+        stop: Some(step.cancel.flag()),
     })
+}
+
+fn ulimit((name, soft, hard): &(String, u64, u64)) -> Result<Ulimit, runtime::Error> {
+    let text = |limit: u64| match limit {
+        u64::MAX => "unlimited".to_owned(),
+        limit => limit.to_string(),
+    };
+    format!("{name}={}:{}", text(*soft), text(*hard)).parse()
 }
 
 fn mount(mount: &builder::ports::StepMount) -> MountRequest {
