@@ -16,6 +16,8 @@ pub struct Config {
     pub config_dir: PathBuf,
     /// The policy file, where it is not `policy.toml` of the configuration folder.
     pub policy: Option<PathBuf>,
+    /// The `registries.conf` that applies, where it is not the configuration folder's or the system's.
+    pub registries_conf: Option<PathBuf>,
     /// The folder of Docker's `config.json`.
     pub docker_config: PathBuf,
     /// The executable to re-execute as helper and monitor.
@@ -45,6 +47,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "passphrase of all other trust keys, as Docker's",
     ),
     ("DOCKER_CONFIG", "folder of config.json with registry credentials (default ~/.docker)"),
+    (
+        "CONTAINERS_REGISTRIES_CONF",
+        "registries.conf with mirrors (default in the configuration folder, else /etc/containers)",
+    ),
     ("SOURCE_DATE_EPOCH", "seconds since 1970 that a build stamps instead of now"),
     ("HTTP_PROXY", "proxy for plain HTTP, also http_proxy"),
     ("HTTPS_PROXY", "proxy for HTTPS, also https_proxy"),
@@ -67,6 +73,7 @@ impl Config {
             run_root: pick("WHERRY_RUN_ROOT", "/run/wherry", "XDG_RUNTIME_DIR", ".cache"),
             config_dir: pick("WHERRY_CONFIG_DIR", "/etc/wherry", "XDG_CONFIG_HOME", ".config"),
             policy: path_variable("WHERRY_POLICY"),
+            registries_conf: path_variable("CONTAINERS_REGISTRIES_CONF"),
             docker_config: path_variable("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker")),
             self_exe: PathBuf::from("/proc/self/exe"),
         }

@@ -1,17 +1,21 @@
 //! The way to registries: one tokio runtime and one client, both made on first use.
 
+mod mirrors;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use registry_client::{
-    Client, ClientConfig, ClientIdentity, HostConfig, Insecure, ProxyConfig, RegistryError, Secret,
-    TlsConfig,
+    Client, ClientConfig, ClientIdentity, HostConfig, ProxyConfig, RegistryError, Secret,
+    TlsConfig, UploadConfig,
 };
 use tokio::runtime::{Builder, Runtime};
 
 use crate::config::{Config, text_variable};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ports::journal::FileJournal;
 use crate::ports::keychain::DockerKeychain;
+use crate::ports::ledger::FileLedger;
 
 /// Threads of the network runtime: receiving and hashing keep two busy, more only contend with
 /// the threads that unpack.
@@ -25,7 +29,10 @@ pub(crate) struct Network {
     runtime: OnceLock<Runtime>,
     client: OnceLock<Client>,
     keychain: Arc<DockerKeychain>,
-    insecure: Insecure,
+    journal: Arc<FileJournal>,
+    ledger: Arc<FileLedger>,
+    registries_conf: Option<PathBuf>,
+    config_dir: PathBuf,
 }
 
 impl Network {
@@ -34,7 +41,10 @@ impl Network {
             runtime: OnceLock::new(),
             client: OnceLock::new(),
             keychain: Arc::new(DockerKeychain::new(config.docker_config.clone())),
-            insecure: Insecure::No,
+            journal: Arc::new(FileJournal::new(config.root.join("uploads"))),
+            ledger: Arc::new(FileLedger::new(config.run_root.join("registries"))),
+            registries_conf: config.registries_conf.clone(),
+            config_dir: config.config_dir.clone(),
         }
     }
 
@@ -61,17 +71,42 @@ impl Network {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let default_host = HostConfig { insecure: self.insecure, ..HostConfig::default() };
+        let client = Client::new(self.settings()?)?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// The settings of clients: the hosts' certificates, `registries.conf`, the environment's proxies.
+    pub(crate) fn settings(&self) -> Result<ClientConfig> {
         let mut config = ClientConfig {
             keychain: self.keychain.clone(),
-            default_host: HostConfig { proxy: proxy()?, ..default_host },
+            ledger: self.ledger.clone(),
+            default_host: HostConfig { proxy: proxy()?, ..HostConfig::default() },
             ..ClientConfig::default()
         };
         for folder in CERTIFICATE_FOLDERS {
             add_certificates(&mut config, Path::new(folder))?;
         }
-        let client = Client::new(config)?;
-        Ok(self.client.get_or_init(|| client))
+        let files = mirrors::files(self.registries_conf.clone(), &self.config_dir)?;
+        mirrors::add(&mut config, &files)?;
+        Ok(config)
+    }
+
+    /// A repository to push to: one token for questions and uploads, and uploads that another
+    /// process can go on with.
+    pub(crate) fn push_repository(
+        &self,
+        name: &oci::Repository,
+    ) -> Result<registry_client::Repository> {
+        Ok(self.for_push(self.client()?.repository(name)))
+    }
+
+    /// The same for a repository of another client.
+    pub(crate) fn for_push(
+        &self,
+        repository: registry_client::Repository,
+    ) -> registry_client::Repository {
+        let upload = UploadConfig { journal: self.journal.clone(), ..UploadConfig::default() };
+        repository.for_push().with_upload_config(upload)
     }
 
     /// Waits for network work on the calling thread, which must not belong to the runtime.
@@ -110,7 +145,7 @@ fn add_certificates(config: &mut ClientConfig, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn host_certificates(folder: &Path) -> Result<TlsConfig> {
+pub(crate) fn host_certificates(folder: &Path) -> Result<TlsConfig> {
     let mut tls = TlsConfig::default();
     for file in entries(folder)? {
         match file.extension().and_then(|extension| extension.to_str()) {

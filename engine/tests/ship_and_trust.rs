@@ -44,6 +44,7 @@ impl Machine {
             run_root: path("run"),
             config_dir: path("config"),
             policy: None,
+            registries_conf: None,
             docker_config: path("docker"),
             self_exe: PathBuf::from("/proc/self/exe"),
         }

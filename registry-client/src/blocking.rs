@@ -89,6 +89,11 @@ impl BlockingRepository {
         self.handle.block_on(self.repository.resolve(selector))
     }
 
+    /// Whether the registry has something under a tag or digest; costs no pull.
+    pub fn has_manifest(&self, selector: &Selector) -> Result<bool, RegistryError> {
+        self.handle.block_on(self.repository.has_manifest(selector))
+    }
+
     /// Tags a manifest that the registry has: its bytes are written again under the tag.
     pub fn tag(&self, descriptor: &Descriptor, tag: &str) -> Result<(), RegistryError> {
         self.handle.block_on(async {

@@ -18,6 +18,7 @@ pub mod peer;
 pub mod publisher;
 pub mod registry;
 pub mod run;
+pub mod seed;
 pub mod site;
 pub mod text;
 pub mod web;

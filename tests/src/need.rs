@@ -14,6 +14,10 @@ pub enum Need {
     DockerRegistry,
     /// buildah, as a peer.
     Buildah,
+    /// podman, as a peer.
+    Podman,
+    /// dockerd and Debian's client, as peers; root to run them.
+    Dockerd,
     /// mmdebstrap, for the debian:bookworm base image.
     Mmdebstrap,
     /// The network of Debian's mirrors, for RUN steps that install packages.
@@ -33,6 +37,12 @@ impl Need {
             Need::Skopeo => xtask::shell::has_program("skopeo"),
             Need::DockerRegistry => xtask::shell::has_program("docker-registry"),
             Need::Buildah => xtask::shell::has_program("buildah"),
+            Need::Podman => xtask::shell::has_program("podman"),
+            Need::Dockerd => {
+                xtask::shell::is_root()
+                    && xtask::shell::has_program("dockerd")
+                    && std::path::Path::new("/usr/bin/docker").exists()
+            }
             Need::Mmdebstrap => xtask::shell::has_program("mmdebstrap"),
             Need::Git => xtask::shell::has_program("git"),
             Need::Script => xtask::shell::has_program("script"),
@@ -56,6 +66,8 @@ impl Need {
             Need::Skopeo => "needs skopeo",
             Need::DockerRegistry => "needs docker-registry",
             Need::Buildah => "needs buildah",
+            Need::Podman => "needs podman",
+            Need::Dockerd => "needs root, dockerd and /usr/bin/docker",
             Need::Mmdebstrap => "needs mmdebstrap",
             Need::Mirror => "needs Debian's mirror",
             Need::Git => "needs git",

@@ -57,6 +57,7 @@ mod start;
 mod stats;
 mod stop;
 mod store;
+mod sync;
 mod system;
 mod system_df;
 mod tag;
@@ -185,6 +186,7 @@ enum Verb {
     Stats(stats::Args),
     Stop(stop::Args),
     Store(store::Args),
+    Sync(Box<sync::Args>),
     System(system::Args),
     Tag(tag::Args),
     Tags(tags::Args),
@@ -306,6 +308,7 @@ impl Verb {
             Self::Stats(args) => args.run(session),
             Self::Stop(args) => args.run(session),
             Self::Store(args) => args.run(session),
+            Self::Sync(args) => args.run(session),
             Self::System(args) => args.run(session),
             Self::Tag(args) => args.run(session),
             Self::Tags(args) => args.run(session),

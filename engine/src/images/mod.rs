@@ -13,6 +13,7 @@ pub mod pull;
 pub mod push;
 mod remote;
 pub mod remove;
+pub mod sync;
 pub mod usage;
 
 use std::io::{Read, Write};
@@ -25,7 +26,7 @@ use crate::Engine;
 use crate::error::{Error, Result};
 
 pub use archive::LoadedImage;
-pub use copy::{Copied, CopyRequest};
+pub use copy::{Attachments, Copied, CopyRequest, Place};
 pub use filter::Filters;
 pub use find::Found;
 pub use import::ImportRequest;
@@ -103,9 +104,18 @@ impl Images<'_> {
         import::tag(self.engine, source, name)
     }
 
-    /// Copies from registry to registry, with signatures and trust data.
+    /// Copies from place to place, with signatures and trust data.
     pub fn copy(&self, request: &CopyRequest) -> Result<Copied> {
         copy::copy(self.engine, request)
+    }
+
+    /// Keeps repositories equal, telling of each pair as it is done.
+    pub fn sync(
+        &self,
+        request: &sync::SyncRequest,
+        told: &mut dyn FnMut(sync::SyncOutcome),
+    ) -> Result<()> {
+        sync::sync(self.engine, request, told)
     }
 
     /// Makes an image of a tar stream.

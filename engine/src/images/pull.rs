@@ -176,7 +176,6 @@ impl Fetch<'_> {
         }
         let config: Raw<ImageConfig> = Raw::parse(self.blob(manifest.config())?)
             .map_err(|e| Error::Invalid(format!("{}: {e}", manifest.config().digest())))?;
-        self.engine.store().content().put(manifest.config(), config.bytes())?;
         if let Some(wanted) = platform
             && config.platform().rank_for(wanted).is_none()
         {
@@ -209,13 +208,18 @@ impl Fetch<'_> {
         let content = self.engine.store().content();
         self.lease.hold(descriptor.digest())?;
         if content.rely(descriptor.digest())?.is_some() {
-            return Ok(content.document(descriptor.digest())?);
+            match content.document(descriptor.digest()) {
+                Err(error) if is_damage(&error) => {
+                    tracing::warn!("{error}; it is fetched again");
+                }
+                other => return Ok(other?),
+            }
         }
         let selector = Selector::Digest(descriptor.digest().clone());
         let fetched = self.engine.network().block_on(self.repository.manifest(&selector))??;
         let document = Raw::parse(&*fetched.bytes)
             .map_err(|e| Error::Invalid(format!("{}: {e}", descriptor.digest())))?;
-        content.put(&fetched.descriptor, &fetched.bytes)?;
+        self.replace(&fetched.descriptor, &fetched.bytes)?;
         Ok(document)
     }
 
@@ -223,10 +227,24 @@ impl Fetch<'_> {
         let content = self.engine.store().content();
         self.lease.hold(descriptor.digest())?;
         if content.rely(descriptor.digest())?.is_some() {
-            return Ok(content.small(descriptor.digest(), CONFIG_BYTES_MAX)?);
+            match content.small(descriptor.digest(), CONFIG_BYTES_MAX) {
+                Err(error) if is_damage(&error) => {
+                    tracing::warn!("{error}; it is fetched again");
+                }
+                other => return Ok(other?),
+            }
         }
         let fetched = self.repository.fetch_blob(descriptor, CONFIG_BYTES_MAX);
-        Ok(self.engine.network().block_on(fetched)??.to_vec())
+        let bytes = self.engine.network().block_on(fetched)??.to_vec();
+        self.replace(descriptor, &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes what was fetched over what may be there damaged.
+    fn replace(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<()> {
+        let mut writer = self.engine.store().content().writer(descriptor.digest().algorithm())?;
+        writer.append(bytes)?;
+        Ok(writer.commit(descriptor)?)
     }
 
     /// Brings the layers in, several at once, each fetched, hashed and unpacked in one pass.
@@ -272,11 +290,20 @@ impl Fetch<'_> {
 
     fn tee<'a>(&'a self, layer: &'a Descriptor, ingest: Ingest) -> Result<Tee<'a>> {
         let network = self.engine.network();
-        let stream = self.repository.blob_from(layer, ingest.verifier().clone());
+        // The store proves the digest before it shows the blob: once is enough.
+        let stream = self.repository.blob_for_receiver(layer, ingest.offset());
         let stream = network.block_on(stream)??;
         let reader = BlobReader::new(network.runtime()?.handle().clone(), stream);
         Ok(Tee { reader, ingest, layer, progress: self.progress })
     }
+}
+
+/// Whether a document is there and the disk has damaged it.
+fn is_damage(error: &store::Error) -> bool {
+    matches!(
+        error,
+        store::Error::Content(_) | store::Error::Document { .. } | store::Error::Record { .. }
+    )
 }
 
 /// Writes what it reads into the store on the way.

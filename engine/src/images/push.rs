@@ -111,8 +111,7 @@ pub(crate) fn push(
     let sources = mount_sources(engine, reference.repository())?;
     let repository = engine
         .network()
-        .client()?
-        .repository(reference.repository())
+        .push_repository(reference.repository())?
         .with_mount_sources(&sources)
         .with_progress(told);
     let push = Push { engine, repository, sources };
@@ -142,7 +141,7 @@ fn selector(reference: &Reference, target: &Descriptor) -> Result<Selector> {
 /// The target itself where all of it is here. Of a sparse index (a pull for one platform leaves
 /// one) only the manifest that is here can be pushed: registries refuse an index whose
 /// children they do not have.
-fn whole_or_single(
+pub(super) fn whole_or_single(
     engine: &Engine,
     target: &Descriptor,
     platform: Option<&Platform>,

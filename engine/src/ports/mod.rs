@@ -6,6 +6,8 @@ pub(crate) mod fetcher;
 pub(crate) mod file_content;
 mod git;
 pub(crate) mod image_source;
+pub(crate) mod journal;
 pub(crate) mod keychain;
+pub(crate) mod ledger;
 pub(crate) mod upstream;
 pub(crate) mod worker;

@@ -285,6 +285,10 @@ impl Repository {
         mut session: Session,
     ) -> Result<(), Problem> {
         session.choose(&self.upload, descriptor.size());
+        if !session.at_once {
+            // A process may die in its first chunk, of which the registry keeps what came.
+            self.upload.journal.save(&self.upload_key(descriptor), &session.record());
+        }
         let mut failures = 0;
         loop {
             let before = session.offset;
