@@ -74,8 +74,9 @@ pub use protocol::WindowSize;
 pub use record::{CreateRequest, Record, RootFs, State, Status};
 pub use request::{
     AttachEnd, AttachOptions, Changes, Container, DetachKeys, ExecConnection, ExecRequest,
-    ExitStatus, Input, LogEntry, LogQuery, OutputStream, ProcessTable, Removal, RuntimeConfig,
-    SignalProxy, StepNetwork, StepRequest, StopTimeout, Streams, Usage, WaitCondition,
+    ExitStatus, Input, LogEntry, LogQuery, OutputStream, OwnVolumes, ProcessTable, Removal,
+    RuntimeConfig, SignalProxy, StepNetwork, StepRequest, StopTimeout, Streams, Usage,
+    WaitCondition,
 };
 pub use rootfs::Root;
 pub use runtime::Runtime;

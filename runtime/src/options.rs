@@ -80,6 +80,8 @@ pub struct RunOptions {
     pub restart: RestartPolicy,
     /// `--rm`.
     pub auto_remove: bool,
+    /// The folders of volumes that were made for this container alone: they end with it where `--rm` or `rm -v` says so.
+    pub own_volumes: Vec<PathBuf>,
     /// `--init`.
     pub init: bool,
     /// `--stop-signal`.

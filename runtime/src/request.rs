@@ -226,6 +226,15 @@ pub enum Removal {
     Force,
 }
 
+/// What becomes of the volumes that were made for a container alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnVolumes {
+    /// They stay, unless it was started with `--rm`.
+    Keep,
+    /// They go, but for those that another container uses too (`rm -v`).
+    Remove,
+}
+
 /// What `logs` shows.
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {

@@ -1,4 +1,4 @@
-use engine::runtime::Removal;
+use engine::runtime::{OwnVolumes, Removal};
 
 use super::Session;
 use crate::error::Result;
@@ -20,9 +20,10 @@ impl Args {
     /// Removes and prints each container as it was named.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         let removal = if self.force { Removal::Force } else { Removal::OnlyStopped };
+        let volumes = if self.volumes { OwnVolumes::Remove } else { OwnVolumes::Keep };
         let containers = session.runtime()?;
         super::for_each(&self.containers, |container| {
-            match containers.remove(container, removal) {
+            match containers.remove_with(container, removal, volumes) {
                 // `rm -f` of what is gone already is no failure.
                 Err(error)
                     if self.force && error.kind() == engine::runtime::ErrorKind::NotFound =>

@@ -86,6 +86,13 @@ fn a_label_that_is_not_there_is_an_empty_text() {
 }
 
 #[test]
+fn sets_are_printed_as_maps_of_nothing() {
+    let data = json!({"ExposedPorts": {"80/tcp": {}}, "Volumes": {}, "Labels": {}});
+    let text = render("{{.ExposedPorts}} {{.Volumes}} {{.Labels}}", &data).unwrap();
+    assert_eq!(text, "map[80/tcp:{}] map[] map[]");
+}
+
+#[test]
 fn unsupported_actions_are_refused_by_name() {
     for word in ["define", "template", "block"] {
         let error = Template::parse(&format!("{{{{{word} \"x\"}}}}")).unwrap_err();

@@ -194,6 +194,8 @@ impl<'a> Val<'a> {
             Self::Str(s) => s.to_string(),
             Self::Array(items) => bracketed(items.iter().map(formatted_json)),
             Self::Strings(items) => bracketed(items.iter().cloned()),
+            // A struct without fields, as the ports and places of an image are.
+            Self::Object(map, Shape::Open) if map.is_empty() => "{}".to_owned(),
             Self::Object(map, _) => formatted_map(map),
         }
     }

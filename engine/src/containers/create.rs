@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use oci::{Descriptor, Platform, Reference};
 use runtime::{
-    Access, ContainerId, CreateRequest, MissingSource, MountRequest, RootFs, RunOptions,
+    Access, ContainerId, CreateRequest, MissingSource, MountKind, MountRequest, RootFs, RunOptions,
     VolumeFlag, VolumeSource,
 };
 use store::{Image, Mounts, Name, SnapshotKey};
@@ -44,12 +44,10 @@ pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<Contai
     engine.store().layers().unpack(&allowed.image.layers(), &lease)?;
 
     let mut options = request.options;
-    options.mounts.extend(volume_mounts(
-        engine,
-        &request.volumes,
-        &options.mounts,
-        &allowed.image,
-    )?);
+    let volumes = volume_mounts(engine, &request.volumes, &options.mounts, &allowed.image)?;
+    options.mounts.extend(volumes.mounts);
+    options.own_volumes = volumes.own;
+    let own_volumes = options.own_volumes.clone();
     let id = ContainerId::generate()?;
     let key = SnapshotKey::from_str(&id.to_string())?;
     let snapshots = engine.store().snapshots();
@@ -69,9 +67,19 @@ pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<Contai
         Err(error) => {
             // Nothing of a container that was refused stays.
             snapshots.remove(&key)?;
+            for folder in own_volumes {
+                std::fs::remove_dir_all(&folder).map_err(|e| Error::io("remove", folder, e))?;
+            }
             Err(error.into())
         }
     }
+}
+
+/// What a container has of volumes.
+struct VolumeMounts {
+    mounts: Vec<MountRequest>,
+    /// The folders of those that are its own.
+    own: Vec<PathBuf>,
 }
 
 /// What the user mounts, and an anonymous volume for each place that the image declares and the
@@ -81,7 +89,7 @@ fn volume_mounts(
     flags: &[VolumeFlag],
     other: &[MountRequest],
     image: &Image,
-) -> Result<Vec<MountRequest>> {
+) -> Result<VolumeMounts> {
     let mut flags = flags.to_vec();
     for path in image.config().config.volumes.keys() {
         let target = PathBuf::from(path);
@@ -105,7 +113,15 @@ fn volume_mounts(
             flag.target.display()
         )));
     }
-    engine.volumes().mounts(&flags, image)
+    let mounts = engine.volumes().mounts(&flags, image)?;
+    let own =
+        flags.iter().zip(&mounts).filter_map(|(flag, mount)| match (&flag.source, &mount.kind) {
+            (VolumeSource::Anonymous, MountKind::Volume { source, .. }) => {
+                source.parent().map(PathBuf::from)
+            }
+            _ => None,
+        });
+    Ok(VolumeMounts { own: own.collect(), mounts })
 }
 
 /// The image by what the user typed, after the gate.

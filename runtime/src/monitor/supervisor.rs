@@ -23,6 +23,7 @@ use crate::options::NetworkMode;
 use crate::process::ProcessRef;
 use crate::protocol::{self, Frame};
 use crate::record::{Record, State, Status};
+use crate::request::OwnVolumes;
 use crate::rootfs;
 use crate::runtime::{first_process_of, remove_files};
 use crate::signal::Signal;
@@ -403,7 +404,7 @@ impl Supervisor {
             .record(&record.id)
             .map_or(record.options.auto_remove, |now| now.options.auto_remove);
         if is_removed {
-            let _ = remove_files(&dirs, &record, &lock);
+            let _ = remove_files(&dirs, &record, &lock, OwnVolumes::Keep);
         } else {
             let _ = state::remove_tree(&dirs.run(&record.id));
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::ContainerId;
 use crate::protocol::{self, Frame, WindowSize};
 use crate::record::Status;
-use crate::request::{Container, LogEntry, LogQuery, ProcessTable, Usage};
+use crate::request::{Container, LogEntry, LogQuery, OwnVolumes, ProcessTable, Usage};
 use crate::{inspect, log, usage};
 
 impl Runtime {
@@ -48,7 +48,7 @@ impl Runtime {
             Some(lock) => {
                 let state = self.reconcile(&record, &lock)?;
                 if record.options.auto_remove {
-                    remove_files(&self.dirs, &record, &lock)?;
+                    remove_files(&self.dirs, &record, &lock, OwnVolumes::Keep)?;
                     return Err(Error::NoSuchContainer { reference: id.to_string() });
                 }
                 Ok(Container { record, state })

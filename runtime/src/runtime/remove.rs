@@ -1,5 +1,6 @@
 //! `rm`, and making a state true whose monitor is gone.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::stop::{ask, wait_for_exit};
@@ -8,11 +9,12 @@ use crate::cgroup::Cgroup;
 use crate::clock::{self, Deadline};
 use crate::error::{Error, Result};
 use crate::id::ContainerId;
+use crate::mounts::MountKind;
 use crate::options::NetworkMode;
 use crate::process::ProcessRef;
 use crate::protocol::Frame;
 use crate::record::{Record, State, Status};
-use crate::request::Removal;
+use crate::request::{OwnVolumes, Removal};
 use crate::signal::Signal;
 use crate::state::{self, ContainerLock, StateDir};
 
@@ -22,6 +24,19 @@ impl Runtime {
     /// # Errors
     /// It runs and the removal is not forced.
     pub fn remove(&self, reference: &str, removal: Removal) -> Result<ContainerId> {
+        self.remove_with(reference, removal, OwnVolumes::Keep)
+    }
+
+    /// The same, with a say about its volumes.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub fn remove_with(
+        &self,
+        reference: &str,
+        removal: Removal,
+        volumes: OwnVolumes,
+    ) -> Result<ContainerId> {
         let id = self.dirs.resolve(reference)?;
         let lock = match (self.dirs.try_lock(&id)?, removal) {
             (Some(lock), _) => lock,
@@ -37,7 +52,7 @@ impl Runtime {
                 self.reconcile(&record, &lock)?;
                 // A monitor that was killed before its container ever ran leaves no state that says so.
                 self.release_networks(&record);
-                remove_files(&self.dirs, &record, &lock)?;
+                remove_files(&self.dirs, &record, &lock, volumes)?;
             }
             // A record that cannot be read must not make the container immortal.
             Err(Error::Damaged { .. }) if removal == Removal::Force => self.dirs.delete(&id)?,
@@ -118,19 +133,52 @@ impl Runtime {
 
 /// Removes everything of a container that does not run. What is done twice does no harm, so a removal that was interrupted is
 /// finished by the next.
-pub(crate) fn remove_files(dirs: &StateDir, record: &Record, lock: &ContainerLock) -> Result<()> {
+pub(crate) fn remove_files(
+    dirs: &StateDir,
+    record: &Record,
+    lock: &ContainerLock,
+    volumes: OwnVolumes,
+) -> Result<()> {
     // The name may have changed since the record was read.
     let current = dirs.record(&record.id).unwrap_or_else(|_| record.clone());
     let mut state = dirs.state(&record.id).unwrap_or_else(|_| State::created());
     state.status = Status::Removing;
     // Only a note for others; a disk too full for it is all the more a reason to go on.
     let _ = dirs.write_state(&record.id, &state, lock);
-    let removed = remove_parts(dirs, &current);
+    let removed = match volumes {
+        OwnVolumes::Keep if !current.options.auto_remove => Ok(()),
+        _ => remove_own_volumes(dirs, &current),
+    };
+    let removed = removed.and_then(|()| remove_parts(dirs, &current));
     if removed.is_err() {
         state.status = Status::Dead;
         let _ = dirs.write_state(&record.id, &state, lock);
     }
     removed
+}
+
+fn remove_own_volumes(dirs: &StateDir, record: &Record) -> Result<()> {
+    if record.options.own_volumes.is_empty() {
+        return Ok(());
+    }
+    let mut used = Vec::new();
+    for id in dirs.ids()?.iter().filter(|id| **id != record.id) {
+        // A container that goes away meanwhile uses nothing.
+        if let Ok(other) = dirs.record(id) {
+            used.extend(other.options.mounts);
+        }
+    }
+    let is_used = |volume: &Path| {
+        used.iter().any(|mount| {
+            matches!(&mount.kind, MountKind::Volume { source, .. } if source.starts_with(volume))
+        })
+    };
+    record
+        .options
+        .own_volumes
+        .iter()
+        .filter(|volume| !is_used(volume))
+        .try_for_each(|volume| state::remove_tree(volume))
 }
 
 fn remove_parts(dirs: &StateDir, record: &Record) -> Result<()> {
