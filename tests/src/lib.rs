@@ -8,10 +8,12 @@
 //! the end of `cargo xtask test`.
 
 pub mod chaos;
+pub mod corpus;
 pub mod crash;
 pub mod fixture;
 pub mod http;
 pub mod inspect;
+pub mod lan;
 pub mod leak;
 pub mod need;
 pub mod peer;

@@ -27,6 +27,11 @@ pub fn config_of(changes: &[String], platform: &Platform) -> Result<ContainerCon
     let mut config = graph.config.config;
     // A build on scratch is given a search path; an import has what it was given.
     config.env.retain(|entry| !entry.starts_with("PATH=") || text.contains("PATH"));
+    // So are its working directory and its mark on commands.
+    config.extra.clear();
+    if !changes.iter().any(|change| is_workdir(change)) {
+        config.working_dir.clear();
+    }
     Ok(config)
 }
 
@@ -60,6 +65,11 @@ pub fn changed(mut config: ContainerConfig, changes: &[String]) -> Result<Contai
         }
     }
     Ok(config)
+}
+
+fn is_workdir(change: &str) -> bool {
+    frontend::parse_trigger(change)
+        .is_ok_and(|node| matches!(node.instruction, Instruction::Workdir(_)))
 }
 
 fn changes_config(instruction: &Instruction) -> bool {
