@@ -306,7 +306,9 @@ mod tests {
 
     #[test]
     fn what_is_no_subnet_is_refused() {
-        for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "x/8", "::/129", "10.0.0/8"] {
+        for text in
+            ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "x/8", "::/129", "10.0.0/8"]
+        {
             assert!(text.parse::<Subnet>().is_err(), "{text}");
         }
     }
@@ -319,8 +321,16 @@ mod tests {
 
     #[test]
     fn hardware_addresses_of_groups_and_broken_ones_are_refused() {
-        for text in ["", "02:42:ac:14:00", "02:42:ac:14:00:02:03", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff",
-            "00:00:00:00:00:00", "2:42:ac:14:0:2", "02:42:ac:14:00:0g"] {
+        for text in [
+            "",
+            "02:42:ac:14:00",
+            "02:42:ac:14:00:02:03",
+            "01:00:5e:00:00:01",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+            "2:42:ac:14:0:2",
+            "02:42:ac:14:00:0g",
+        ] {
             assert!(text.parse::<Mac>().is_err(), "{text}");
         }
         assert_eq!("92-D0-C6-0A-29-33".parse::<Mac>().unwrap().to_string(), "92:d0:c6:0a:29:33");

@@ -55,7 +55,9 @@ pub enum Error {
     #[error("{0}")]
     InvalidPool(String),
     /// A text is no hardware address.
-    #[error("invalid MAC address {text:?}: write six bytes as 02:42:ac:11:00:02, not a multicast address")]
+    #[error(
+        "invalid MAC address {text:?}: write six bytes as 02:42:ac:11:00:02, not a multicast address"
+    )]
     InvalidMac {
         /// What was given.
         text: String,
@@ -151,7 +153,9 @@ pub enum Error {
         id: String,
     },
     /// All default pools are used.
-    #[error("could not find an available, non-overlapping {family} address pool among the defaults to assign to the network; give one with --subnet")]
+    #[error(
+        "could not find an available, non-overlapping {family} address pool among the defaults to assign to the network; give one with --subnet"
+    )]
     NoPools {
         /// `IPv4` or `IPv6`.
         family: &'static str,
@@ -181,7 +185,9 @@ pub enum Error {
         matches: usize,
     },
     /// No driver like that.
-    #[error("plugin {name:?} not found: the drivers here are bridge, host, ipvlan, macvlan and null")]
+    #[error(
+        "plugin {name:?} not found: the drivers here are bridge, host, ipvlan, macvlan and null"
+    )]
     NoSuchDriver {
         /// What was asked for.
         name: String,
@@ -224,6 +230,12 @@ pub enum Error {
     #[error("{name} is a pre-defined network and cannot be removed")]
     Predefined {
         /// Its name.
+        name: String,
+    },
+    /// A name that one of the networks that are always there has.
+    #[error("operation is not permitted on predefined {name} network")]
+    PredefinedName {
+        /// The name.
         name: String,
     },
     /// A second network with a driver that has one only.
@@ -299,7 +311,9 @@ impl Error {
             | Self::PoolOverlap { .. }
             | Self::PortTaken { .. } => ErrorKind::Conflict,
             Self::Format { .. } | Self::Record { .. } => ErrorKind::Corrupt,
-            Self::OneInstance { .. } | Self::Predefined { .. } => ErrorKind::Denied,
+            Self::OneInstance { .. } | Self::Predefined { .. } | Self::PredefinedName { .. } => {
+                ErrorKind::Denied
+            }
             Self::NoAddresses { .. } | Self::NoPools { .. } | Self::NoPorts { .. } => {
                 ErrorKind::Exhausted
             }

@@ -215,9 +215,8 @@ impl HostEntry {
             return Err(invalid("a name has no spaces and is not empty"));
         }
         let address = if address == HOST_GATEWAY {
-            gateway.ok_or_else(|| {
-                invalid("there is no default bridge to derive host-gateway from")
-            })?
+            gateway
+                .ok_or_else(|| invalid("there is no default bridge to derive host-gateway from"))?
         } else {
             let inner = address.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
             inner.unwrap_or(address).parse().map_err(|_| invalid("invalid IP address"))?
@@ -263,8 +262,7 @@ fn add_hosts(text: &mut String, added: &[HostEntry]) {
 
 /// A container's own line: the full name first, then the part before the first dot.
 pub fn host_line(address: IpAddr, hostname: &str, domain: &str) -> String {
-    let full =
-        if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain}") };
+    let full = if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain}") };
     match full.split_once('.') {
         Some((short, _)) => format!("{address}\t{full} {short}"),
         None => format!("{address}\t{full}"),

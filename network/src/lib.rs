@@ -7,8 +7,8 @@
 //! The package is synchronous and knows no clock, no environment and no other package of the workspace.
 
 mod address;
-mod disk;
 pub mod dns;
+mod door;
 mod driver;
 mod error;
 pub mod files;
@@ -27,7 +27,7 @@ mod spec;
 mod state;
 
 pub use address::{Family, InterfaceAddress, Mac, Subnet};
-pub use disk::{Disk, Fault};
+pub use door::{Door, Fault};
 pub use driver::{DRIVERS, driver_names};
 pub use error::{Error, ErrorKind, Result};
 pub use files::{HostEntry, NameServers, ResolvConf, Resolver, Upstream};

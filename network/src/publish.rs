@@ -1,7 +1,7 @@
 //! Published ports: Docker's `-p` grammar, and what was bound in the end.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -110,7 +110,12 @@ impl Publish {
         let pairs = pair(container, host)
             .ok_or_else(|| invalid("Invalid ranges specified for container and host Ports"))?;
         Ok(pairs
-            .map(|(container_port, host_port)| Self { host_ip, host_port, container_port, protocol })
+            .map(|(container_port, host_port)| Self {
+                host_ip,
+                host_port,
+                container_port,
+                protocol,
+            })
             .collect())
     }
 
@@ -200,14 +205,6 @@ impl PortBinding {
     }
 }
 
-/// The address that stands for all of a family.
-pub(crate) fn unspecified(v6: &IpAddr) -> IpAddr {
-    match v6 {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    }
-}
-
 impl fmt::Display for PortBinding {
     /// As `docker port` prints it: `80/tcp -> 0.0.0.0:5001`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -263,7 +260,10 @@ mod tests {
             ("8080:65536", "Invalid containerPort: 8080:65536"),
             ("8080:81-80", "Invalid containerPort: 8080:81-80"),
             ("1.2.3:8080:80", "Invalid ip address: 1.2.3:8080:80"),
-            ("9000-9002:80-81", "Invalid ranges specified for container and host Ports: 9000-9002:80-81"),
+            (
+                "9000-9002:80-81",
+                "Invalid ranges specified for container and host Ports: 9000-9002:80-81",
+            ),
             ("80/icmp", "invalid proto (tcp, udp or sctp): icmp"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
@@ -297,7 +297,8 @@ mod tests {
             host_port: 5001,
         };
         assert_eq!(binding.to_string(), "80/tcp -> [::]:5001");
-        let binding = PortBinding { host_ip: "0.0.0.0".parse().unwrap(), host_port: 5000, ..binding };
+        let binding =
+            PortBinding { host_ip: "0.0.0.0".parse().unwrap(), host_port: 5000, ..binding };
         assert_eq!(binding.to_string(), "80/tcp -> 0.0.0.0:5000");
     }
 

@@ -46,6 +46,9 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
     /// When it was created, in RFC 3339.
     pub created: String,
+    /// Whether its device (a bridge, a parent interface) was there before it, and stays after it.
+    #[serde(default)]
+    pub(crate) adopted: bool,
 }
 
 impl Network {

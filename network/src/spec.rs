@@ -81,14 +81,19 @@ impl PoolSpec {
         ranges: &[S],
         auxiliary: &[S],
     ) -> Result<Vec<Self>> {
-        let subnets = subnets.iter().map(|text| text.as_ref().parse()).collect::<Result<Vec<_>>>()?;
+        let subnets =
+            subnets.iter().map(|text| text.as_ref().parse()).collect::<Result<Vec<_>>>()?;
         if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
             let text = "every ip-range or gateway must have a corresponding subnet";
             return Err(Error::InvalidPool(text.to_owned()));
         }
         let mut pools: Vec<Self> = Vec::new();
         for subnet in subnets {
-            if pools.iter().filter_map(|pool| pool.subnet).any(|other: Subnet| other.overlaps(&subnet)) {
+            if pools
+                .iter()
+                .filter_map(|pool| pool.subnet)
+                .any(|other: Subnet| other.overlaps(&subnet))
+            {
                 let text = "multiple overlapping subnet configuration is not supported";
                 return Err(Error::InvalidPool(text.to_owned()));
             }
@@ -198,15 +203,56 @@ mod tests {
     #[test]
     fn flags_that_do_not_fit_are_refused_in_dockers_words() {
         for (subnets, gateways, ranges, aux, message) in [
-            (&[][..], &["10.0.0.1"][..], &[][..], &[][..], "every ip-range or gateway must have a corresponding subnet"),
-            (&["10.0.0.0/24", "10.0.0.0/16"], &[], &[], &[], "multiple overlapping subnet configuration is not supported"),
+            (
+                &[][..],
+                &["10.0.0.1"][..],
+                &[][..],
+                &[][..],
+                "every ip-range or gateway must have a corresponding subnet",
+            ),
+            (
+                &["10.0.0.0/24", "10.0.0.0/16"],
+                &[],
+                &[],
+                &[],
+                "multiple overlapping subnet configuration is not supported",
+            ),
             (&["10.0.0.0/24"], &["10.1.0.1"], &[], &[], "no matching subnet for gateway 10.1.0.1"),
-            (&["10.0.0.0/24"], &[], &["10.1.0.0/25"], &[], "no matching subnet for range 10.1.0.0/25"),
-            (&["10.0.0.0/24"], &[], &["10.0.0.0/16"], &[], "no matching subnet for range 10.0.0.0/16"),
-            (&["10.0.0.0/24"], &[], &[], &["a=10.1.0.1"], "no matching subnet for aux-address 10.1.0.1"),
-            (&["10.0.0.0/24"], &[], &[], &["10.0.0.1"], "aux-address \"10.0.0.1\" is not NAME=ADDRESS"),
-            (&["10.0.0.0/24", "10.0.1.0/24"], &["10.0.0.1", "10.0.0.2"], &[], &[],
-                "cannot configure multiple gateways (10.0.0.2, 10.0.0.1) on the same subnet (10.0.0.0/24)"),
+            (
+                &["10.0.0.0/24"],
+                &[],
+                &["10.1.0.0/25"],
+                &[],
+                "no matching subnet for range 10.1.0.0/25",
+            ),
+            (
+                &["10.0.0.0/24"],
+                &[],
+                &["10.0.0.0/16"],
+                &[],
+                "no matching subnet for range 10.0.0.0/16",
+            ),
+            (
+                &["10.0.0.0/24"],
+                &[],
+                &[],
+                &["a=10.1.0.1"],
+                "no matching subnet for aux-address 10.1.0.1",
+            ),
+            (
+                &["10.0.0.0/24"],
+                &[],
+                &[],
+                &["10.0.0.1"],
+                "aux-address \"10.0.0.1\" is not NAME=ADDRESS",
+            ),
+            (
+                &["10.0.0.0/24", "10.0.1.0/24"],
+                &["10.0.0.1", "10.0.0.2"],
+                &[],
+                &[],
+                "cannot configure multiple gateways (10.0.0.2, 10.0.0.1) on the same subnet (10.0.0.0/24)",
+            ),
             (&["10.0.0.0"], &[], &[], &[], "invalid CIDR address: 10.0.0.0"),
             (&["10.0.0.0/24"], &["x"], &[], &[], "invalid gateway address \"x\""),
         ] {

@@ -48,6 +48,21 @@ pub const TESTS: &[Package] = &[
         reason: "the root file system of the runtime's tests",
     },
     Package {
+        name: "nftables",
+        program: "nft",
+        reason: "reads the packet filter that our network room wrote without it",
+    },
+    Package {
+        name: "iproute2",
+        program: "ip",
+        reason: "looks at interfaces and routes, makes the other machine on the wire",
+    },
+    Package {
+        name: "bind9-dnsutils",
+        program: "dig",
+        reason: "asks the embedded DNS server as any resolver would",
+    },
+    Package {
         name: "procps",
         program: "ps",
         reason: "`wherry top` shows the processes as ps(1) does, as `docker top`",

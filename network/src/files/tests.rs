@@ -52,7 +52,10 @@ fn name_servers_and_search_lists_of_the_user_replace_those_of_the_host() {
         embedded.text,
         "search dom.example\nnameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n"
     );
-    assert_eq!(embedded.upstreams, [Upstream { address: "8.8.8.8".parse().unwrap(), on_host: false }]);
+    assert_eq!(
+        embedded.upstreams,
+        [Upstream { address: "8.8.8.8".parse().unwrap(), on_host: false }]
+    );
 }
 
 #[test]
@@ -103,7 +106,10 @@ fn added_hosts_know_addresses_and_the_gateway() {
         ("a", "add-host \"a\" is invalid: bad format: write NAME:ADDRESS"),
         ("a:b", "add-host \"a:b\" is invalid: invalid IP address"),
         (":1.2.3.4", "add-host \":1.2.3.4\" is invalid: a name has no spaces and is not empty"),
-        ("a\n127.0.0.1 b:1.2.3.4", "add-host \"a\\n127.0.0.1 b:1.2.3.4\" is invalid: a name has no spaces and is not empty"),
+        (
+            "a\n127.0.0.1 b:1.2.3.4",
+            "add-host \"a\\n127.0.0.1 b:1.2.3.4\" is invalid: a name has no spaces and is not empty",
+        ),
     ] {
         let shown = match HostEntry::parse(text, gateway) {
             Ok(entry) => format!("{} {}", entry.name, entry.address),

@@ -1,0 +1,93 @@
+//! `macvlan`: each container has a hardware address of its own on the wire of an interface of the host.
+
+use std::net::IpAddr;
+
+use crate::address::Mac;
+use crate::error::Result;
+use crate::host::Host;
+use crate::id;
+use crate::ipam::Overlap;
+use crate::netlink::route::{Stacked, StackedKind};
+use crate::netns::Netns;
+use crate::record::{Endpoint, Network};
+
+use super::options::{self, INTERFACE_PREFIX, MTU, invalid};
+use super::{Driver, parent, remove_inside};
+
+const MODE: &str = "macvlan_mode";
+
+/// The driver.
+pub(super) struct Macvlan;
+
+impl Driver for Macvlan {
+    fn name(&self) -> &'static str {
+        "macvlan"
+    }
+
+    fn overlap(&self) -> Overlap {
+        Overlap::Accept
+    }
+
+    fn define(&self, host: &mut Host<'_>, network: &mut Network, others: &[Network]) -> Result<()> {
+        let known = [parent::PARENT, MODE, MTU, INTERFACE_PREFIX];
+        options::only("macvlan", &network.options, &known)?;
+        options::mtu(&network.options)?;
+        mode(network)?;
+        parent::define(host, network, others)
+    }
+
+    fn create(&self, host: &mut Host<'_>, network: &Network) -> Result<()> {
+        parent::create(host, network).map(drop)
+    }
+
+    fn delete(&self, host: &mut Host<'_>, network: &Network) -> Result<()> {
+        parent::delete(host, network)
+    }
+
+    fn plan(&self, network: &Network, endpoint: &mut Endpoint, number: usize) -> Result<()> {
+        endpoint.interface = Some(options::inside_name(&network.options, number));
+        if endpoint.mac.is_none() {
+            endpoint.mac = Some(match endpoint.ipv4.map(|address| address.ip()) {
+                Some(IpAddr::V4(ip)) => Mac::of_ipv4(ip),
+                _ => Mac::from_random(id::random()?),
+            });
+        }
+        Ok(())
+    }
+
+    fn join(
+        &self,
+        host: &mut Host<'_>,
+        network: &Network,
+        endpoint: &Endpoint,
+        netns: &Netns,
+    ) -> Result<()> {
+        let Some(inside) = &endpoint.interface else { return Ok(()) };
+        let stacked = Stacked {
+            inside,
+            parent: parent::create(host, network)?,
+            netns: netns.fd(),
+            mac: endpoint.mac,
+            mtu: options::mtu(&network.options)?,
+            kind: StackedKind::Macvlan(mode(network)?),
+        };
+        host.change("create interface", inside, |route| route.add_stacked(&stacked))
+    }
+
+    fn leave(&self, host: &mut Host<'_>, endpoint: &Endpoint, netns: Option<&Netns>) -> Result<()> {
+        remove_inside(host, endpoint, netns)
+    }
+}
+
+/// The kernel's number of the mode.
+fn mode(network: &Network) -> Result<u32> {
+    match network.options.get(MODE).map(String::as_str) {
+        Some("private") => Ok(1),
+        Some("vepa") => Ok(2),
+        None | Some("" | "bridge") => Ok(4),
+        Some("passthru") => Ok(8),
+        Some(other) => {
+            Err(invalid(MODE, other, "it is none of bridge, passthru, private and vepa"))
+        }
+    }
+}
