@@ -40,7 +40,7 @@ fn run(argv: &[OsString]) -> error::Result<()> {
 }
 
 /// The rooms whose log lines `--log-level` is about.
-const ROOMS: [&str; 9] = [
+const ROOMS: [&str; 10] = [
     "wherry",
     "engine",
     "oci",
@@ -50,6 +50,7 @@ const ROOMS: [&str; 9] = [
     "trust",
     "builder",
     "runtime",
+    "network",
 ];
 
 /// Log lines go to standard error. What libraries log is theirs, and shown from errors up or with `--debug`.

@@ -91,11 +91,30 @@ pub enum Error {
         /// The name.
         reference: String,
     },
+    /// The networks failed.
+    #[error(transparent)]
+    Networks(#[from] ::network::Error),
+    /// The host's side of a published port cannot be had.
+    #[error("driver failed programming external connectivity on endpoint {container}: {source}")]
+    Ports {
+        /// The container's name.
+        container: String,
+        /// Why.
+        source: ::network::Error,
+    },
     /// No such image.
     #[error("No such image: {name}")]
     NoSuchImage {
         /// What was asked for.
         name: String,
+    },
+    /// No such file in a container.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchFile {
+        /// The path in the container.
+        path: String,
+        /// The container as it was named.
+        container: String,
     },
     /// No such volume.
     #[error("get {name}: no such volume")]
@@ -154,11 +173,13 @@ impl Error {
             Self::Denied { .. } | Self::Trust(_) => ErrorKind::Denied,
             Self::Io { source, .. } => of_io(source),
             Self::NoSuchImage { .. }
+            | Self::NoSuchFile { .. }
             | Self::NoSuchVolume { .. }
             | Self::NoSuchObject { .. }
             | Self::NotHere { .. }
             | Self::NoTrustData { .. } => ErrorKind::NotFound,
             Self::Registry(error) => crate::network::kind_of(error),
+            Self::Networks(error) | Self::Ports { source: error, .. } => of_networks(error),
             Self::Runtime(error) => crate::containers::kind_of(error),
             Self::Server(_) => ErrorKind::Unavailable,
             Self::Store(error) => of_store(error),
@@ -216,6 +237,18 @@ pub(crate) fn of_io(error: &std::io::Error) -> ErrorKind {
         Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Denied,
         Io::StorageFull | Io::QuotaExceeded => ErrorKind::Full,
         _ => ErrorKind::Internal,
+    }
+}
+
+fn of_networks(error: &::network::Error) -> ErrorKind {
+    use ::network::ErrorKind as Kind;
+    match error.kind() {
+        Kind::Conflict => ErrorKind::Conflict,
+        Kind::Denied => ErrorKind::Denied,
+        Kind::Exhausted => ErrorKind::Full,
+        Kind::Invalid | Kind::Unsupported => ErrorKind::Invalid,
+        Kind::NotFound => ErrorKind::NotFound,
+        Kind::Corrupt | Kind::Other => ErrorKind::Internal,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod housekeeping;
 pub mod images;
 pub mod machine;
 mod network;
+pub mod networks;
 mod parallel;
 mod ports;
 pub mod registries;
@@ -25,6 +26,9 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use {builder, oci, registry, runtime, store};
 
+/// The nouns of networks.
+pub use ::network as network_types;
+
 /// The words of content trust that the command line prints.
 pub use ::trust as trust_types;
 
@@ -32,6 +36,7 @@ use builds::Builds;
 use containers::Containers;
 use images::Images;
 use network::Network;
+use networks::Networks;
 use registries::Registries;
 use trust::gate::Gate;
 use trust::keys::{Keys, PassphraseRequest, PassphraseSource};
@@ -78,6 +83,11 @@ impl Engine {
     /// The builds.
     pub fn builds(&self) -> Builds<'_> {
         Builds { engine: self }
+    }
+
+    /// The networks of containers.
+    pub fn networks(&self) -> Networks<'_> {
+        Networks { engine: self }
     }
 
     /// The volumes.
@@ -130,7 +140,7 @@ impl Engine {
 /// Runs a hidden subcommand of the runtime if the arguments (without the program's name) ask for one, with what connects a
 /// monitor's container to its networks. Call it first in `main`, before any thread exists.
 pub fn dispatch(args: &[std::ffi::OsString]) -> Option<std::process::ExitCode> {
-    runtime::dispatch(args, |_, _| None)
+    runtime::dispatch(args, ports::container_networks::ContainerNetworks::of_monitor)
 }
 
 /// Refuses to ask: what a process without a terminal does.

@@ -257,6 +257,21 @@ fn write_host_file(path: &Path, content: &str) -> Result<()> {
     state::write_atomically(&path.with_extension("sha256"), digest(content.as_bytes()).as_bytes())
 }
 
+/// Writes the files that networks make into the folder of a running container, in place: it has them mounted. A
+/// `resolv.conf` that the user changed stays.
+pub(crate) fn rewrite_network_files(dir: &Path, hosts: &str, resolv_conf: &str) -> Result<()> {
+    for (name, content) in [("hosts", hosts), ("resolv.conf", resolv_conf)] {
+        let path = dir.join(name);
+        if name == "resolv.conf" && !is_as_written(&path) {
+            continue;
+        }
+        state::write_in_place(&path, content.as_bytes()).map_err(Error::file("write", &path))?;
+        let written = digest(content.as_bytes());
+        state::write_atomically(&path.with_extension("sha256"), written.as_bytes())?;
+    }
+    Ok(())
+}
+
 fn is_as_written(path: &Path) -> bool {
     match (fs::read(path), fs::read_to_string(path.with_extension("sha256"))) {
         (Ok(content), Ok(written)) => digest(&content) == written,

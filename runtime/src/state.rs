@@ -318,7 +318,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(Error::file("write", path))
 }
 
-fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     file.write_all(bytes)?;
     file.set_len(bytes.len() as u64)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::lan::Host;
 use crate::site::eventually;
 
 /// Descriptions of what still belongs to the site below `site`. Processes that were told to end get a moment to do so.
@@ -16,6 +17,28 @@ pub fn left_behind(site: &Path) -> Vec<String> {
         left
     };
     let mut left = look();
+    eventually(Duration::from_secs(5), || {
+        left = look();
+        left.is_empty()
+    });
+    left
+}
+
+/// What containers have left on a host of a test after the last of them was removed: their devices, and what maps ports to them.
+pub fn left_on(host: &Host) -> Vec<String> {
+    let mut left = Vec::new();
+    let look = || -> Vec<String> {
+        let mut left: Vec<String> = host
+            .devices()
+            .into_iter()
+            .filter(|name| name.starts_with("veth"))
+            .map(|name| format!("device {name}"))
+            .collect();
+        let sockets = host.shell("ss -Hlntu").stdout;
+        left.extend(sockets.lines().map(|line| format!("listening socket {line}")));
+        left
+    };
+    // A device of a namespace goes a moment after the namespace.
     eventually(Duration::from_secs(5), || {
         left = look();
         left.is_empty()

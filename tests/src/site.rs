@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tempfile::TempDir;
 use xtask::images::{self, Base};
 
+use crate::lan::Host;
 use crate::leak;
 use crate::run::Run;
 use crate::text::words;
@@ -24,6 +25,7 @@ pub const DEADLINE: Duration = Duration::from_secs(180);
 pub struct Site {
     dir: TempDir,
     environment: Vec<(String, String)>,
+    host: Option<Host>,
 }
 
 impl Site {
@@ -33,7 +35,7 @@ impl Site {
         for folder in ["home", "context"] {
             fs::create_dir(dir.path().join(folder)).expect("make a folder of the site");
         }
-        Site { dir, environment: Vec::new() }
+        Site { dir, environment: Vec::new(), host: None }
     }
 
     /// An installation with `busybox:latest`.
@@ -41,6 +43,32 @@ impl Site {
         let site = Site::new();
         site.import(Base::Busybox, "busybox");
         site
+    }
+
+    /// An installation with `busybox:latest` on a host of its own: its commands, and all containers, are in that network
+    /// namespace.
+    pub fn on_own_host() -> Self {
+        let mut site = Site::with_busybox();
+        site.host = Some(Host::new());
+        site
+    }
+
+    /// From now on the site's commands are on a host of its own.
+    pub fn move_to_own_host(&mut self) {
+        self.host = Some(Host::new());
+    }
+
+    /// The host of its own.
+    pub fn host(&self) -> &Host {
+        self.host.as_ref().expect("the site was made with a host of its own")
+    }
+
+    /// A program where this site's commands run.
+    fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        match &self.host {
+            Some(host) => host.command(program),
+            None => Command::new(program),
+        }
     }
 
     /// Imports a base image under a name.
@@ -141,7 +169,7 @@ impl Site {
 
     /// Runs a line of `sh` in which `wherry` is this site's.
     pub fn shell(&self, script: &str) -> Run {
-        let mut command = Command::new("sh");
+        let mut command = self.program("sh");
         command.args(["-euc", script]);
         self.place(&mut command);
         let bin = binary();
@@ -153,7 +181,7 @@ impl Site {
 
     /// Runs `wherry` on a terminal, types `input`, and gives what the terminal showed as standard output.
     pub fn terminal(&self, line: &str, input: &str) -> Run {
-        let mut command = Command::new("script");
+        let mut command = self.program("script");
         let full = format!("{} {line}", binary().display());
         command.args(["--quiet", "--return", "--command", &full, "/dev/null"]);
         self.place(&mut command);
@@ -168,7 +196,7 @@ impl Site {
 
     /// A `wherry` command over this site, not started.
     pub fn command<S: AsRef<str>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.program(binary());
         command.args(args.iter().map(AsRef::as_ref));
         self.place(&mut command);
         command
@@ -203,7 +231,8 @@ impl Site {
             args.extend(ids.out().lines());
             self.run(&args);
         }
-        let left = leak::left_behind(self.dir.path());
+        let mut left = leak::left_behind(self.dir.path());
+        left.extend(self.host.as_ref().map(leak::left_on).unwrap_or_default());
         leak::clear(self.dir.path());
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     }

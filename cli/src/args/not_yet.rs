@@ -52,18 +52,11 @@ const FLAGS: &[(&str, &[&str])] = &[
             "device-write-bps",
             "device-write-iops",
             "disable-content-trust",
-            "expose",
             "gpus",
-            "ip",
-            "ip6",
             "isolation",
             "kernel-memory",
             "link",
             "link-local-ip",
-            "mac-address",
-            "network-alias",
-            "publish",
-            "publish-all",
             "runtime",
             "storage-opt",
             "use-api-socket",
@@ -111,8 +104,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("disable-content-trust", "the trust policy decides: see `wherry verify` and --policy"),
     ("load", "a build always ends in the store of this machine"),
     ("output", "`wherry save` and `wherry export` write files"),
-    ("publish", "`--network host` gives the container the ports of this machine"),
-    ("publish-all", "`--network host` gives the container the ports of this machine"),
     ("volumes-from", "name each volume again with -v"),
 ];
 
@@ -125,8 +116,6 @@ pub(super) fn command(words: &str) -> Option<&'static str> {
 pub(super) fn flag(verb: &str, name: &str) -> bool {
     let long = match name {
         "a" => "attach",
-        "p" => "publish",
-        "P" => "publish-all",
         long => long,
     };
     FLAGS.iter().any(|(verbs, flags)| same_verb(verbs, verb) && flags.contains(&long))
@@ -134,12 +123,7 @@ pub(super) fn flag(verb: &str, name: &str) -> bool {
 
 /// What to do instead of a flag.
 pub(super) fn instead_of(name: &str) -> Option<&'static str> {
-    let long = match name {
-        "p" => "publish",
-        "P" => "publish-all",
-        long => long,
-    };
-    INSTEAD.iter().find(|(flag, _)| *flag == long).map(|(_, instead)| *instead)
+    INSTEAD.iter().find(|(flag, _)| *flag == name).map(|(_, instead)| *instead)
 }
 
 /// Whether `verb` is `canonical` or the same verb under its management command.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use engine::oci::{Healthcheck, Platform};
 use engine::runtime::{
-    Device, LogOptions, MountFlag, MountRequest, NamespaceMode, NetworkMode, Resources,
-    RestartPolicy, RunOptions, SeccompChoice, Signal, Ulimit, VolumeFlag, parse_mount, parse_tmpfs,
-    parse_volume,
+    Device, LogOptions, MountFlag, MountRequest, NamespaceMode, Resources, RestartPolicy,
+    RunOptions, SeccompChoice, Signal, Ulimit, VolumeFlag, parse_mount, parse_tmpfs, parse_volume,
 };
 
 use super::health_options::HealthOptions;
+use super::network_options::NetworkOptions;
 use super::resource_options::{ResourceOptions, bytes};
 use crate::error::{Error, Result};
 
@@ -21,6 +21,8 @@ pub(crate) struct ContainerOptions {
     limits: ResourceOptions,
     #[command(flatten)]
     health: HealthOptions,
+    #[command(flatten)]
+    networks: NetworkOptions,
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "list")]
     add_host: Vec<String>,
@@ -96,9 +98,6 @@ pub(crate) struct ContainerOptions {
     /// Assign a name to the container
     #[arg(long, value_name = "string")]
     pub(crate) name: Option<String>,
-    /// Connect a container to a network
-    #[arg(long, alias = "net", value_name = "network")]
-    network: Option<String>,
     /// Disable OOM Killer
     #[arg(long)]
     oom_kill_disable: bool,
@@ -185,7 +184,7 @@ impl ContainerOptions {
             NamespaceMode::parse(option, text.as_deref().unwrap_or("")).map_err(Error::from)
         };
         let (seccomp, no_new_privileges) = self.security()?;
-        Ok(RunOptions {
+        let mut options = RunOptions {
             command: command.to_vec(),
             entrypoint: self.entrypoint.as_ref().map(|entry| match entry.is_empty() {
                 true => Vec::new(),
@@ -200,7 +199,6 @@ impl ContainerOptions {
             domainname: self.domainname.clone(),
             tty: self.tty,
             open_stdin: self.interactive,
-            network: self.network_mode()?,
             pid: namespace("--pid", &self.pid)?,
             ipc: namespace("--ipc", &self.ipc)?,
             uts: namespace("--uts", &self.uts)?,
@@ -241,15 +239,9 @@ impl ContainerOptions {
             dns_search: self.dns_search.clone(),
             dns_options: self.dns_option.clone(),
             ..RunOptions::default()
-        })
-    }
-
-    fn network_mode(&self) -> Result<NetworkMode> {
-        match self.network.as_deref() {
-            // Docker's default is its bridge; a container that names no network gets no network here yet.
-            None | Some("default") => Ok(NetworkMode::default()),
-            Some(text) => Ok(text.parse()?),
-        }
+        };
+        self.networks.apply(&mut options)?;
+        Ok(options)
     }
 
     fn environment(&self) -> Result<Vec<String>> {

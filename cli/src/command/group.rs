@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, attach, build, builder_prune, builder_why, commit, container_prune, create, diff,
-    exec, export, history, image_prune, images, import, inspect, kill, load, logs, pause, ps, pull,
-    push, rename, restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, update,
+    Session, attach, build, builder_prune, builder_why, commit, container_prune, cp, create, diff,
+    exec, export, history, image_prune, images, import, inspect, kill, load, logs, pause, port, ps,
+    pull, push, rename, restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, update,
     version, wait,
 };
 use crate::error::Result;
@@ -68,6 +68,7 @@ pub(crate) struct ContainerArgs {
 enum ContainerVerb {
     Attach(attach::Args),
     Commit(commit::Args),
+    Cp(cp::Args),
     Create(create::Args),
     Diff(diff::Args),
     Exec(exec::Args),
@@ -78,6 +79,7 @@ enum ContainerVerb {
     #[command(aliases = ["list", "ps"])]
     Ls(ps::Args),
     Pause(pause::Args),
+    Port(port::Args),
     Prune(container_prune::Args),
     Rename(rename::Args),
     Restart(restart::Args),
@@ -99,6 +101,7 @@ impl ContainerArgs {
         match self.verb {
             ContainerVerb::Attach(args) => args.run(session),
             ContainerVerb::Commit(args) => args.run(session),
+            ContainerVerb::Cp(args) => args.run(session),
             ContainerVerb::Create(args) => args.run(session),
             ContainerVerb::Diff(args) => args.run(session),
             ContainerVerb::Exec(args) => args.run(session),
@@ -108,6 +111,7 @@ impl ContainerArgs {
             ContainerVerb::Logs(args) => args.run(session),
             ContainerVerb::Ls(args) => args.run(session),
             ContainerVerb::Pause(args) => args.run(session),
+            ContainerVerb::Port(args) => args.run(session),
             ContainerVerb::Prune(args) => args.run(session),
             ContainerVerb::Rename(args) => args.run(session),
             ContainerVerb::Restart(args) => args.run(session),

@@ -73,8 +73,7 @@ impl ContainerArgs {
 }
 
 fn container(session: &Session, name: &str) -> Result<Value> {
-    let containers = session.runtime()?;
-    Ok(containers.inspect(&containers.resolve(name)?)?)
+    Ok(session.engine()?.containers().inspect(name)?)
 }
 
 fn image(session: &Session, name: &str) -> Result<Value> {

@@ -4,10 +4,12 @@ mod attach;
 mod attest;
 mod boot;
 mod build;
+mod build_attest;
 mod build_call;
 mod build_context;
 mod build_inputs;
 mod build_progress;
+mod build_reproduce;
 mod builder_prune;
 mod builder_why;
 mod commit;
@@ -15,10 +17,12 @@ mod completion;
 mod container_options;
 mod container_prune;
 mod copy;
+mod cp;
 mod create;
 mod diff;
 mod digest;
 mod doctor;
+mod events;
 mod exec;
 mod export;
 mod file;
@@ -36,9 +40,12 @@ mod login;
 mod logout;
 mod logs;
 mod manifest;
+mod network;
+mod network_options;
 mod oci_runtime;
 mod pause;
 mod policy;
+mod port;
 mod ps;
 mod ps_filter;
 mod pull;
@@ -146,10 +153,12 @@ enum Verb {
     Completion(completion::Args),
     Container(group::ContainerArgs),
     Copy(copy::Args),
+    Cp(cp::Args),
     Create(create::Args),
     Diff(diff::Args),
     Digest(digest::Args),
     Doctor(doctor::Args),
+    Events(events::Args),
     Exec(exec::Args),
     Export(export::Args),
     /// Show help for a command
@@ -167,8 +176,10 @@ enum Verb {
     Logout(logout::Args),
     Logs(logs::Args),
     Manifest(manifest::Args),
+    Network(network::Args),
     OciRuntime(oci_runtime::Args),
     Pause(pause::Args),
+    Port(port::Args),
     Policy(policy::Args),
     Ps(ps::Args),
     Pull(pull::Args),
@@ -270,10 +281,12 @@ impl Verb {
             Self::Completion(args) => args.run(session),
             Self::Container(args) => args.run(session),
             Self::Copy(args) => args.run(session),
+            Self::Cp(args) => args.run(session),
             Self::Create(args) => args.run(session),
             Self::Diff(args) => args.run(session),
             Self::Digest(args) => args.run(session),
             Self::Doctor(args) => args.run(session),
+            Self::Events(args) => args.run(session),
             Self::Exec(args) => args.run(session),
             Self::Export(args) => args.run(session),
             Self::Help => Ok(()),
@@ -290,7 +303,9 @@ impl Verb {
             Self::Logs(args) => args.run(session),
             Self::Manifest(args) => args.run(session),
             Self::OciRuntime(args) => args.run(session),
+            Self::Network(args) => args.run(session),
             Self::Pause(args) => args.run(session),
+            Self::Port(args) => args.run(session),
             Self::Policy(args) => args.run(session),
             Self::Ps(args) => args.run(session),
             Self::Pull(args) => args.run(session),

@@ -1,4 +1,7 @@
-use engine::runtime::{Container, HealthStatus, MountKind, MountRequest, State, Status};
+use engine::networks::Connections;
+use engine::runtime::{
+    Container, ExposedPort, HealthStatus, MountKind, MountRequest, State, Status,
+};
 use jiff::Timestamp;
 
 use super::ps_filter::Filters;
@@ -77,7 +80,13 @@ impl Args {
         } else if !self.all && !filters.names_a_state() {
             containers.retain(|container| container.state.status.is_live());
         }
-        let rows = containers.iter().map(|container| self.row(container, now)).collect();
+        let connections = session.engine()?.networks().connections()?;
+        let none = Connections::new();
+        let row = |container: &Container| {
+            let connected = connections.get(container.record.id.as_str()).unwrap_or(&none);
+            self.row(container, connected, now)
+        };
+        let rows = containers.iter().map(row).collect();
         let format = match &self.format {
             None if self.quiet => Format::field("ID"),
             format => Format::parse(format.as_deref(), COLUMNS),
@@ -85,7 +94,7 @@ impl Args {
         session.ui.print(&LISTING.render(&format, rows)?)
     }
 
-    fn row(&self, container: &Container, now: Timestamp) -> Row {
+    fn row(&self, container: &Container, connections: &Connections, now: Timestamp) -> Row {
         let record = &container.record;
         let id = record.id.to_string();
         let command = command_line(&record.args);
@@ -99,12 +108,12 @@ impl Args {
             .with("Command", quoted(&command))
             .with("CreatedAt", stamp(record.created))
             .with("RunningFor", age(Some(record.created), now))
-            .with("Ports", ports(container))
+            .with("Ports", ports(container, connections))
             .with("State", container.state.status.as_str())
             .with("Status", status(container, now))
             .with("Mounts", mounts.join(","))
             .with("LocalVolumes", "0")
-            .with("Networks", record.options.network.to_string())
+            .with("Networks", networks(container))
             .with_labels(labels)
     }
 }
@@ -119,19 +128,42 @@ fn health(state: &State) -> &'static str {
     }
 }
 
-/// Ports that the image exposes; nothing is published yet.
-fn ports(container: &Container) -> String {
-    let exposed = container.record.image_config.exposed_ports.keys();
-    let port = |text: &String| {
-        let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        Some(Port {
-            private: number.parse().ok()?,
-            ip: String::new(),
-            public: 0,
-            protocol: protocol.to_owned(),
+/// The ports of a container that runs: those that lead in from the host, and those that are only exposed.
+fn ports(container: &Container, connections: &Connections) -> String {
+    if container.state.pid.is_none() {
+        return String::new();
+    }
+    let bound = connections.iter().flat_map(|(_, endpoint)| &endpoint.ports);
+    let mut ports: Vec<Port> = bound
+        .map(|binding| Port {
+            private: binding.container_port,
+            ip: binding.host_ip.to_string(),
+            public: binding.host_port,
+            protocol: binding.protocol.to_string(),
         })
-    };
-    displayable(&exposed.filter_map(port).collect::<Vec<_>>())
+        .collect();
+    let record = &container.record;
+    let of_image = record.image_config.exposed_ports.keys().filter_map(|text| text.parse().ok());
+    for exposed in of_image.chain(record.options.expose.iter().copied()) {
+        let exposed: ExposedPort = exposed;
+        let protocol = exposed.protocol.to_string();
+        if !ports.iter().any(|port| port.private == exposed.number && port.protocol == protocol) {
+            ports.push(Port { private: exposed.number, ip: String::new(), public: 0, protocol });
+        }
+    }
+    displayable(&ports)
+}
+
+/// The networks that it asks for, or whose it shares.
+fn networks(container: &Container) -> String {
+    let options = &container.record.options;
+    match options.endpoints.is_empty() {
+        true => options.network.to_string(),
+        false => {
+            let names: Vec<&str> = options.endpoints.iter().map(|e| e.network.as_str()).collect();
+            names.join(",")
+        }
+    }
 }
 
 fn mount_source(mount: &MountRequest) -> Option<String> {
@@ -191,7 +223,7 @@ mod tests {
             "rootfs": {"type": "path", "path": "/r"}, "cleanup": [],
         });
         let state = serde_json::json!({
-            "status": status, "pid": null, "pid_start": null, "exit_code": exit_code, "error": "", "oom_killed": false,
+            "status": status, "pid": if status == "running" { Some(1) } else { None }, "pid_start": null, "exit_code": exit_code, "error": "", "oom_killed": false,
             "started_at": "2026-11-21T11:59:51Z", "finished_at": "2026-11-21T11:58:00Z", "restart_count": 1,
             "stopped_by_user": false,
         });
@@ -233,7 +265,7 @@ mod tests {
             no_trunc: false,
             quiet: false,
         };
-        let row = || args.row(&container("running", 0), now());
+        let row = || args.row(&container("running", 0), &Connections::new(), now());
         let table = LISTING.render(&Format::parse(None, COLUMNS), vec![row()]).unwrap();
         assert_eq!(
             table,

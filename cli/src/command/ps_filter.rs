@@ -127,7 +127,10 @@ fn holds(key: Key, value: &str, container: &Container, all: &[Container]) -> boo
         Key::Name => Regex::new(value).is_ok_and(|name| {
             name.is_match(&record.name) || name.is_match(&format!("/{}", record.name))
         }),
-        Key::Network => record.options.network.to_string() == value,
+        Key::Network => {
+            record.options.network.to_string() == value
+                || record.options.endpoints.iter().any(|endpoint| endpoint.network == value)
+        }
         Key::Status => container.state.status.as_str() == value,
     }
 }

@@ -9,7 +9,7 @@ use engine::volumes::VolumePrune;
 use jiff::Timestamp;
 
 use super::logs::moment;
-use super::{FORMAT_HELP, Session, builder_prune, container_prune, info, rmi, system_df};
+use super::{FORMAT_HELP, Session, builder_prune, container_prune, events, info, rmi, system_df};
 use crate::error::{Error, Result};
 use crate::format::{Format, Listing, Row, decimal_size, decimal_size_precise};
 
@@ -24,6 +24,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Df(DfArgs),
+    Events(events::Args),
     Info(info::Args),
     Prune(PruneArgs),
 }
@@ -60,6 +61,7 @@ impl Args {
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
             Verb::Df(args) => args.run(session),
+            Verb::Events(args) => args.run(session),
             Verb::Info(args) => args.run(session),
             Verb::Prune(args) => args.run(session),
         }

@@ -1,9 +1,11 @@
 //! Containers: an image of the store, a snapshot above it, and the runtime that runs it.
 
+pub mod copy;
 pub mod create;
 pub mod tree;
 
 use std::io::Write;
+use std::sync::Arc;
 
 use oci::{Descriptor, Digest};
 use runtime::{AttachEnd, AttachOptions, Container, ContainerId, Runtime, RuntimeConfig};
@@ -12,7 +14,9 @@ use crate::Engine;
 use crate::error::{ErrorKind, Result, of_io};
 use crate::images::find;
 use crate::images::remove::User;
+use crate::ports::container_networks::ContainerNetworks;
 
+pub use copy::CopyOptions;
 pub use create::CreateContainer;
 pub use tree::{Change, ChangeKind, CommitRequest};
 
@@ -30,7 +34,7 @@ impl Containers<'_> {
             state_dir: config.root.join("containers"),
             run_dir: config.run_root.clone(),
             self_exe: config.self_exe.clone(),
-            networks: None,
+            networks: Some(Arc::new(ContainerNetworks::lazy(&config.root, &config.run_root))),
         })?)
     }
 
@@ -58,7 +62,9 @@ impl Containers<'_> {
     pub fn inspect(&self, reference: &str) -> Result<serde_json::Value> {
         let runtime = self.runtime()?;
         let id = runtime.resolve(reference)?;
-        Ok(runtime.inspect(&id)?)
+        let mut document = runtime.inspect(&id)?;
+        document["NetworkSettings"] = self.engine.networks().settings(&runtime.get(&id)?)?;
+        Ok(document)
     }
 
     /// Makes an image of a container's files. Returns its id.

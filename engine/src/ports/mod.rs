@@ -2,6 +2,7 @@
 
 pub(crate) mod blob_reader;
 pub(crate) mod clock;
+pub(crate) mod container_networks;
 pub(crate) mod fetcher;
 pub(crate) mod file_content;
 mod git;

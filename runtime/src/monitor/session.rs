@@ -200,6 +200,7 @@ impl Session<'_> {
             let ready = self.wait(launched.handle.as_fd());
             let ended = ready.contains(&Source::Ended);
             let probe_spoke = ready.contains(&Source::Probe);
+            let asked = ready.contains(&Source::Network);
             for source in ready {
                 match source {
                     Source::Ended | Source::Probe | Source::ProbeOutput | Source::Network => {}
@@ -213,7 +214,7 @@ impl Session<'_> {
             if !ended {
                 self.look_after_health(probe_spoke, handle);
             }
-            if let Some(network) = &mut self.network {
+            if let Some(network) = self.network.as_mut().filter(|_| asked) {
                 network.work();
             }
             self.forget_gone();

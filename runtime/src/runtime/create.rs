@@ -84,6 +84,19 @@ impl Runtime {
         self.dirs.write_record(&record)
     }
 
+    /// Gives a running container new texts for its `/etc/hosts` and `/etc/resolv.conf`.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn rewrite_network_files(
+        &self,
+        id: &ContainerId,
+        hosts: &str,
+        resolv_conf: &str,
+    ) -> Result<()> {
+        bundle::rewrite_network_files(&self.dirs.container(id), hosts, resolv_conf)
+    }
+
     /// Changes limits and restart policy, at once where the container runs.
     ///
     /// # Errors
