@@ -13,8 +13,8 @@ use oci::{Descriptor, Platform, Repository};
 use registry_client::blocking::BlockingRepository;
 use registry_client::copy::{CopyOptions, copy_with_closure};
 use registry_client::sync::{
-    SkopeoImage, SyncFile, SyncJob, SyncOptions, SyncReport, TagPattern, TagRules, Vanished,
-    WithReferrers, carry_out, observe, parse_skopeo, plan,
+    SkopeoImage, SyncFailure, SyncFile, SyncJob, SyncOptions, SyncReport, TagPattern, TagRules,
+    Vanished, WithReferrers, carry_out, observe, parse_skopeo, plan,
 };
 use registry_client::{
     BudgetConfig, Client, Credential, Keychain, KeychainError, Selector, TlsConfig,
@@ -279,12 +279,13 @@ impl Runner<'_> {
         let source = self.client.repository(&rules.source).in_background();
         let target = network.for_push(self.client.repository(&rules.target)).in_background();
         let tags = without_trust(&rules.tags)?;
-        let observed = network.block_on(observe(&source, &target, &tags, &options))??;
+        let looked = network.block_on(observe(&source, &target, &tags, &options))??;
+        let (observed, unreadable) = looked;
         let plan = plan(&observed, rules.vanished);
         let quotas = self.client.quotas(rules.source.registry());
         let quota = quotas.into_iter().map(|(_, quota)| quota).min_by_key(|quota| quota.remaining);
         let digests = self.missing(&target, &job.digests)?;
-        let (done, failed) = (Vec::new(), Vec::new());
+        let (done, failed) = (Vec::new(), failures(unreadable));
         let mut synced = Synced { plan, digests, done, failed, bytes: 0, quota };
         if self.request.mode == SyncMode::Plan {
             return Ok(synced);
@@ -364,8 +365,11 @@ fn without_trust(rules: &TagRules) -> Result<TagRules> {
 fn take(synced: &mut Synced, report: SyncReport) {
     synced.done = report.done;
     synced.bytes = report.bytes_copied;
-    synced.failed =
-        report.failed.into_iter().map(|failure| (failure.tag, failure.error.into())).collect();
+    synced.failed.extend(failures(report.failed));
+}
+
+fn failures(failed: Vec<SyncFailure>) -> Vec<(String, Error)> {
+    failed.into_iter().map(|failure| (failure.tag, failure.error.into())).collect()
 }
 
 fn bring_digest(

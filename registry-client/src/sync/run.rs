@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::try_join;
 use futures_util::{StreamExt, stream};
 use oci::{Descriptor, Digest, Platform, TransferError, TransferErrorKind};
 
@@ -75,34 +76,34 @@ pub struct SyncReport {
 
 /// Finds out what both sides have of the wanted tags. Only asks what is needed: a list where the
 /// rules need one, then one HEAD a tag and side; for one platform of an index its manifest; for
-/// what is attached one more look at each image that is there already.
+/// what is attached one more look at each image that is there already. A tag of the source that
+/// cannot be read is told beside the others.
 pub async fn observe(
     source: &Repository,
     target: &Repository,
     rules: &TagRules,
     options: &SyncOptions,
-) -> Result<Observed, RegistryError> {
+) -> Result<(Observed, Vec<SyncFailure>), RegistryError> {
     let mut requests = Requests::default();
     let rules = &match options.referrers {
         WithReferrers::Yes => rules.clone().images_only(),
         WithReferrers::No => rules.clone(),
     };
-    let (wanted, known) = wanted_tags(source, rules, &mut requests).await?;
-    let there = match target.tags().await {
-        Ok(tags) => tags.into_iter().collect::<BTreeSet<_>>(),
-        // A repository that does not exist yet has no tags.
-        Err(error) if error.is_not_found() => BTreeSet::new(),
-        Err(error) => return Err(error),
-    };
+    // The two registries are asked at the same time.
+    let lists = try_join(wanted_tags(source, rules, &mut requests), tags_of(target));
+    let ((wanted, known), there) = lists.await?;
     requests.looks += wanted.len() as u64;
-    let mut at_source = heads(source, &wanted, Missing::Fails).await?;
-    if let Some(platform) = options.single_platform() {
-        requests.pulls += narrow(source, &mut at_source, platform).await?;
-    }
     let both = wanted.iter().filter(|tag| there.contains(*tag)).cloned().collect::<Vec<_>>();
-    let at_target = heads(target, &both, Missing::Skips).await?;
+    let heads =
+        try_join(heads(source, &wanted, Missing::Fails), heads(target, &both, Missing::Skips));
+    let ((mut at_source, mut unreadable), (at_target, _)) = heads.await?;
+    if let Some(platform) = options.single_platform() {
+        requests.pulls += narrow(source, &mut at_source, &mut unreadable, platform).await?;
+    }
+    // A tag that cannot be read is not gone.
+    let at_hand = wanted.iter().map(String::as_str).collect::<BTreeSet<_>>();
     let vanished = rules.select(there.iter().map(String::as_str));
-    let vanished = vanished.into_iter().filter(|tag| !at_source.contains_key(tag)).collect();
+    let vanished = vanished.into_iter().filter(|tag| !at_hand.contains(tag.as_str())).collect();
     let mut observed =
         Observed { source: at_source, target: at_target, vanished, ..Observed::default() };
     if options.referrers == WithReferrers::Yes {
@@ -112,7 +113,16 @@ pub async fn observe(
         requests.looks += looks;
     }
     observed.requests = requests;
-    Ok(observed)
+    Ok((observed, unreadable))
+}
+
+/// All tags; a repository that does not exist yet has none.
+async fn tags_of(target: &Repository) -> Result<BTreeSet<String>, RegistryError> {
+    match target.tags().await {
+        Ok(tags) => Ok(tags.into_iter().collect()),
+        Err(error) if error.is_not_found() => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is known of a repository's tags.
@@ -141,6 +151,7 @@ async fn wanted_tags(
 async fn narrow(
     source: &Repository,
     tags: &mut BTreeMap<String, Descriptor>,
+    failed: &mut Vec<SyncFailure>,
     platform: &Platform,
 ) -> Result<u64, RegistryError> {
     let indexes = tags.iter().filter(|(_, found)| found.media_type().is_index());
@@ -150,7 +161,16 @@ async fn narrow(
         (tag, chosen)
     });
     for (tag, chosen) in asked.buffer_unordered(LOOKS_AT_ONCE).collect::<Vec<_>>().await {
-        tags.insert(tag, chosen?);
+        match chosen {
+            Ok(chosen) => {
+                tags.insert(tag, chosen);
+            }
+            Err(error) if is_about_all(&error) => return Err(error),
+            Err(error) => {
+                tags.remove(&tag);
+                failed.push(SyncFailure { tag, error: error.into() });
+            }
+        }
     }
     Ok(indexes.len() as u64)
 }
@@ -224,27 +244,35 @@ enum Missing {
     Skips,
 }
 
+/// Where the registry refuses or is not there, it is so for all tags.
+fn is_about_all(error: &RegistryError) -> bool {
+    error.is_temporary() || error.is_denied()
+}
+
+/// What the tags mean, and those of which it cannot be said.
 async fn heads(
     repository: &Repository,
     tags: &[String],
     missing: Missing,
-) -> Result<BTreeMap<String, Descriptor>, RegistryError> {
+) -> Result<(BTreeMap<String, Descriptor>, Vec<SyncFailure>), RegistryError> {
     let asked = stream::iter(tags.to_vec()).map(|tag| async move {
         let found = repository.resolve(&Selector::Tag(tag.clone())).await;
         (tag, found)
     });
     let answers = asked.buffer_unordered(LOOKS_AT_ONCE).collect::<Vec<_>>().await;
-    let mut found = BTreeMap::new();
+    let (mut found, mut failed) = (BTreeMap::new(), Vec::new());
     for (tag, answer) in answers {
         match answer {
             Ok(descriptor) => {
                 found.insert(tag, descriptor);
             }
             Err(error) if error.is_not_found() && missing == Missing::Skips => {}
-            Err(error) => return Err(error),
+            Err(error) if is_about_all(&error) => return Err(error),
+            Err(error) => failed.push(SyncFailure { tag, error: error.into() }),
         }
     }
-    Ok(found)
+    failed.sort_by(|a, b| a.tag.cmp(&b.tag));
+    Ok((found, failed))
 }
 
 /// Does what a plan says. A tag that fails does not stop the others (DST-60); the report names

@@ -14,6 +14,7 @@ use crate::{apt, images};
 
 mod build;
 mod disk;
+mod distribution;
 mod peers;
 mod report;
 mod run;
@@ -34,8 +35,8 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
         Some(Ok(rounds)) if rounds > 0 => Some(rounds),
         Some(_) => return Err(Failure::new("the number of rounds is a positive number")),
     };
-    if !matches!(area, "build" | "run" | "transfer") {
-        let usage = "usage: cargo xtask bench build|run|transfer [ROUNDS] [BINARY]";
+    if !matches!(area, "build" | "distribution" | "run" | "transfer") {
+        let usage = "usage: cargo xtask bench build|distribution|run|transfer [ROUNDS] [BINARY]";
         return Err(Failure::new(format!("no area '{area}'; {usage}")));
     }
     if !shell::is_root() {
@@ -51,6 +52,7 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
     let disk = disk::Disk::new(root)?;
     let section = match area {
         "build" => build::measure(root, &wherry, disk.path(), rounds.unwrap_or(5))?,
+        "distribution" => distribution::measure(root, &wherry, disk.path(), rounds.unwrap_or(5))?,
         "transfer" => transfer::measure(root, &wherry, disk.path(), rounds.unwrap_or(3))?,
         _ => run::measure(root, &wherry, disk.path(), rounds.unwrap_or(20))?,
     };
