@@ -93,6 +93,8 @@ pub struct RunOp {
     pub env: Vec<(String, String)>,
     /// Proxy variables: in the environment, in no key and no history.
     pub proxy_env: Vec<(String, String)>,
+    /// The host name that was asked for (`BUILDKIT_SANDBOX_HOSTNAME`).
+    pub hostname: Option<String>,
     /// The working directory.
     pub cwd: String,
     /// The user, as USER gave it.

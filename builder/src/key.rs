@@ -149,6 +149,9 @@ impl Parts {
             if run.security == Security::Insecure { "insecure" } else { "sandbox" },
         );
         self.plain("platform", &run.platform);
+        if let Some(hostname) = &run.hostname {
+            self.plain("host name", hostname);
+        }
         for mount in &run.mounts {
             self.mount(mount);
         }

@@ -4,6 +4,7 @@
 //! Nothing here reads the environment or a clock, opens a socket or starts a process.
 
 mod accounts;
+pub mod attest;
 pub mod cache;
 pub mod check;
 pub mod chmod;
@@ -18,6 +19,7 @@ pub mod outline;
 pub mod paths;
 pub mod plan;
 pub mod ports;
+pub mod reproduce;
 pub mod request;
 pub mod solve;
 mod tree;

@@ -10,7 +10,7 @@ use store::Dialect;
 
 use crate::check::Report;
 use crate::frontend::{Dockerfile, Network};
-use crate::graph::Graph;
+use crate::graph::{Graph, VertexId};
 use crate::lower::{NamedContext, NoCache};
 use crate::ports::{Credentials, StepLimits};
 
@@ -148,10 +148,21 @@ pub struct BuiltImage {
     pub top: Option<store::LayerId>,
     /// The graph that it was built from.
     pub graph: Graph,
+    /// The layers of its steps, and of every other step of the graph, in its order.
+    pub layers: Vec<StepLayer>,
     /// How many steps were taken from the cache, and how many ran.
     pub steps: StepCount,
     /// Digests of everything that went in, for provenance.
     pub materials: Vec<Material>,
+}
+
+/// What one step of a graph made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepLayer {
+    /// The step.
+    pub vertex: VertexId,
+    /// The unpacked layer.
+    pub layer: store::LayerId,
 }
 
 /// How much work there was.

@@ -7,6 +7,7 @@ fn run(change: impl FnOnce(&mut RunOp)) -> Vertex {
         args: vec!["/bin/sh".into(), "-c".into(), "make".into()],
         env: vec![("PATH".into(), "/bin".into())],
         proxy_env: Vec::new(),
+        hostname: None,
         cwd: "/".into(),
         user: String::new(),
         network: Network::Default,

@@ -10,6 +10,9 @@ use crate::frontend::{Copy, Form, Heredoc, Network, Run};
 use crate::graph::{CopyFrom, CopyItem, CopyOp, HistoryOrigin, Op, RunMount, RunOp, WorkdirOp};
 use crate::paths;
 
+/// The argument that names the host of RUN steps.
+const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
 impl Lowering<'_> {
     pub(super) fn run(&mut self, state: &mut StageState, step: &Step<'_>, run: &Run) -> Result<()> {
         let command = self.run_command(state, step, run)?;
@@ -25,6 +28,7 @@ impl Lowering<'_> {
             args: command.args.clone(),
             env: state.env.clone(),
             proxy_env: self.proxy_env(state),
+            hostname: self.options.build_args.get(HOSTNAME).cloned(),
             cwd: if state.config.config.working_dir.is_empty() {
                 "/".to_owned()
             } else {

@@ -11,7 +11,7 @@ use super::leaks::Leaks;
 use super::worker::{Node, Solver};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, HistoryOrigin, Op, VertexId};
-use crate::request::{BuiltImage, Material};
+use crate::request::{BuiltImage, Material, StepLayer};
 
 /// A layer of the result.
 struct ResultLayer {
@@ -21,8 +21,6 @@ struct ResultLayer {
     created: Option<String>,
     /// The unpacked layer, for new layers.
     layer: Option<LayerId>,
-    /// The step that made it, for new layers.
-    step: Option<String>,
 }
 
 impl Solver<'_> {
@@ -58,9 +56,12 @@ impl Solver<'_> {
         let layers =
             if self.request.squash { self.squashed(number)? } else { self.layers(number)? };
         let config = self.config(graph, number, &layers)?;
-        let new = |l: &ResultLayer| Some((l.layer.clone()?, l.step.clone()?));
-        let new: Vec<(LayerId, String)> = layers.iter().filter_map(new).collect();
-        self.refuse_leaks(&Leaks::of(&self.request.credentials), &config, &new)?;
+        let steps = self.step_layers(number)?;
+        let chain = graph.result_chain();
+        let own = steps.iter().filter(|step| chain.contains(&step.vertex));
+        let own: Vec<(LayerId, String)> =
+            own.map(|step| (step.layer.clone(), graph.vertex(step.vertex).name.clone())).collect();
+        self.refuse_leaks(&Leaks::of(&self.request.credentials), &config, &own)?;
         let raw = Raw::encode(&config)?;
         let mut config_descriptor = raw.descriptor();
         if self.request.dialect == Dialect::Docker {
@@ -88,9 +89,24 @@ impl Solver<'_> {
             config,
             top,
             graph: graph.clone(),
+            layers: steps,
             steps: self.counts(number),
             materials: materials(graph),
         })
+    }
+
+    /// What each step of a graph made.
+    fn step_layers(&self, number: usize) -> Result<Vec<StepLayer>> {
+        let mut layers = Vec::new();
+        for vertex in &self.graphs[number].vertices {
+            let output = self.output(Node { graph: number, vertex: vertex.id })?;
+            layers.extend(
+                output
+                    .step
+                    .map(|(_, record)| StepLayer { vertex: vertex.id, layer: record.layer_id() }),
+            );
+        }
+        Ok(layers)
     }
 
     fn put<T: oci::Document>(&self, raw: &Raw<T>) -> Result<Descriptor> {
@@ -122,7 +138,6 @@ impl Solver<'_> {
                             diff_id: diff_id.clone(),
                             created: None,
                             layer: None,
-                            step: None,
                         });
                     }
                 }
@@ -137,7 +152,6 @@ impl Solver<'_> {
                         diff_id,
                         created: Some(record.created.clone()),
                         layer: Some(record.layer_id()),
-                        step: Some(record.step.clone()),
                     });
                 }
             }
@@ -199,7 +213,6 @@ impl Solver<'_> {
             diff_id: diff.diff_id,
             created,
             layer: None,
-            step: None,
         }])
     }
 

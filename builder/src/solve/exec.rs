@@ -89,7 +89,7 @@ impl Solver<'_> {
                 env: &prepared.env,
                 cwd: &run.cwd,
                 user: &user,
-                hostname: HOSTNAME,
+                hostname: run.hostname.as_deref().unwrap_or(HOSTNAME),
                 network: run.network,
                 security: run.security,
                 mounts: &prepared.mounts,

@@ -17,6 +17,12 @@ const BYTES_MIN: usize = 8;
 /// How much of a file is looked at at once.
 const WINDOW: usize = 1 << 20;
 
+/// The id of a secret of these whose value stands in the bytes; values too short to be told from chance are not looked
+/// for.
+pub fn secret_in(credentials: &Credentials, bytes: &[u8]) -> Option<String> {
+    Leaks::of(credentials).find(bytes).map(str::to_owned)
+}
+
 /// The secrets of a build as something to search for.
 pub(super) struct Leaks {
     secrets: Vec<(String, Regex, usize)>,

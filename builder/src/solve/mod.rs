@@ -19,14 +19,15 @@ use store::{Lease, Store};
 
 use crate::cache::CacheIndex;
 use crate::cache::session::Session;
-use crate::check::{Report, check};
 use crate::context::Folders;
+use crate::check::{Report, check};
 use crate::error::{Error, PortError, Result};
 use crate::frontend::Span;
 use crate::graph::{BaseImage, Graph, Vertex};
 use crate::lower::{ImageResolver, LowerOptions, PlatformChoice, lower};
 use crate::ports::{Clock, Fetcher, ImageSource, Progress, Worker, digest_of};
 use crate::request::{BuildRequest, BuildResult};
+pub use leaks::secret_in;
 use lines::Lines;
 pub use planning::Explanation;
 use worker::Solver;

@@ -29,6 +29,8 @@ pub(crate) struct Args {
     /// Add annotation to the image
     #[arg(long, value_name = "list")]
     annotation: Vec<String>,
+    #[command(flatten)]
+    attest: super::build_attest::AttestArgs,
     /// Set build-time variables
     #[arg(long, value_name = "list")]
     build_arg: Vec<String>,
@@ -72,6 +74,8 @@ pub(crate) struct Args {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    reproduce: super::build_reproduce::ReproduceArgs,
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "list")]
     secret: Vec<String>,
@@ -145,6 +149,9 @@ impl Args {
             return call.run(session, build);
         }
         let board = Board::new(self.mode(session));
+        if self.reproduce.is_asked() {
+            return self.reproduce.run(session, build, board, watch);
+        }
         let built = session.engine()?.builds().build(build, &board);
         board.finish();
         let built = built?;
@@ -206,6 +213,7 @@ impl Args {
             tags: self.tag.iter().cloned().map(Reference::or_latest).collect(),
             pull: if self.pull { PullBases::Always } else { PullBases::Missing },
             layouts: named.layouts,
+            attestations: self.attest.attestations()?,
         };
         let opened = named.opened.into_iter().chain(source.opened).collect();
         Ok(Prepared { build, _opened: opened })

@@ -1,6 +1,8 @@
 //! Builds: the builder with its ports, names for what it made, and what the cache holds.
 
+pub(crate) mod attest;
 pub mod context;
+mod reproduce;
 
 use std::sync::Mutex;
 
@@ -20,8 +22,11 @@ use crate::ports::clock::SystemClock;
 use crate::ports::fetcher::Remote;
 use crate::ports::image_source::Bases;
 use crate::ports::worker::RuntimeWorker;
+use attest::Attesting;
 
 pub use crate::ports::image_source::PullBases;
+pub use attest::{Attestations, ContentsRequest, ProvenanceRequest};
+pub use reproduce::{Reproduced, Reproduction};
 
 /// The builds of one engine.
 #[derive(Clone, Copy)]
@@ -40,16 +45,22 @@ pub struct BuildImage {
     pub pull: PullBases,
     /// Images that stand for names in this build only: those of OCI layouts.
     pub layouts: Vec<(Reference, Descriptor)>,
+    /// What is said of it beside it.
+    pub attestations: Attestations,
 }
 
 impl Builds<'_> {
     /// Builds an image and names it.
     pub fn build(&self, build: &BuildImage, progress: &dyn Progress) -> Result<BuildResult> {
         let exporting = Exporting { inner: progress, line: Mutex::new(None) };
+        let started = crate::clock::now();
         let lease = self.engine.store().lease("build")?;
         let result =
             self.with_builder(build, &exporting, |builder| builder.build(&build.request, &lease))?;
-        let named = self.name(build, &result, &exporting);
+        let attesting = Attesting { engine: self.engine, build, lease: &lease, started };
+        let named = self
+            .attest(&attesting, &result, &exporting)
+            .and_then(|()| self.name(build, &result, &exporting));
         if let Err(error) = &named {
             exporting.tell(EventKind::Failed(&error.to_string()));
         }
@@ -96,6 +107,23 @@ impl Builds<'_> {
             progress,
         };
         Ok(work(&Builder::new(self.engine.store(), ports)?)?)
+    }
+
+    fn attest(
+        &self,
+        attesting: &Attesting<'_>,
+        result: &BuildResult,
+        exporting: &Exporting<'_>,
+    ) -> Result<()> {
+        if attesting.build.attestations.is_empty() {
+            return Ok(());
+        }
+        for image in &result.images {
+            for referrer in attesting.attest(image)? {
+                exporting.status(&format!("exporting attestation manifest {}", referrer.digest()));
+            }
+        }
+        Ok(())
     }
 
     fn name(

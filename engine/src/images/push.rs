@@ -8,6 +8,7 @@ use store::Name;
 
 use super::find::{self, Found};
 use crate::Engine;
+use crate::builds::attest::Kept;
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::ports::file_content::FileContent;
@@ -204,6 +205,10 @@ impl Push<'_> {
         let bytes = bytes::Bytes::copy_from_slice(document.bytes());
         let put = self.repository.put_manifest(selector, descriptor.media_type(), bytes);
         self.engine.network().block_on(put)?.map(drop)?;
+        // What was said of it when it was built goes along.
+        for referrer in Kept::new(self.engine.store()).of(descriptor.digest())? {
+            self.document(&referrer, &Selector::Digest(referrer.digest().clone()))?;
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ mod migrate;
 mod policies;
 mod roots;
 pub mod sign;
-mod state;
+pub(crate) mod state;
 mod tuf_http;
 pub mod verify;
 
