@@ -19,8 +19,8 @@ use store::{Lease, Store};
 
 use crate::cache::CacheIndex;
 use crate::cache::session::Session;
-use crate::context::Folders;
 use crate::check::{Report, check};
+use crate::context::Folders;
 use crate::error::{Error, PortError, Result};
 use crate::frontend::Span;
 use crate::graph::{BaseImage, Graph, Vertex};
