@@ -21,9 +21,8 @@ pub struct Netns {
 impl Netns {
     /// Makes a new one, whose loopback interface is up.
     pub fn create() -> Result<Self> {
-        let netns = Self { fd: on_thread(unshared).map_err(kernel("create a network namespace"))? };
-        netns.set_loopback_up()?;
-        Ok(netns)
+        let fd = on_thread(unshared).map_err(kernel("create a network namespace"))?;
+        Ok(Self { fd })
     }
 
     /// That of a running process.
@@ -50,12 +49,7 @@ impl Netns {
 
     /// Sets the loopback interface up: `create` has done so, a runtime may not have.
     pub fn set_loopback_up(&self) -> Result<()> {
-        let mut route = self.route()?;
-        let link = route.link("lo").map_err(kernel("find the loopback interface"))?;
-        match link {
-            Some(link) => route.set_up(link.index).map_err(kernel("set up the loopback interface")),
-            None => Ok(()),
-        }
+        self.run(loopback_up)?.map_err(kernel("set up the loopback interface"))
     }
 
     /// Does something inside, on a thread of its own.
@@ -98,7 +92,16 @@ fn unshared() -> io::Result<OwnedFd> {
         reason = "the replacement is unsafe because of CLONE_FILES, which is not used"
     )]
     rustix::thread::unshare(UnshareFlags::NEWNET)?;
+    loopback_up()?;
     Ok(File::open("/proc/thread-self/ns/net")?.into())
+}
+
+fn loopback_up() -> io::Result<()> {
+    let mut route = Route::open()?;
+    match route.link("lo")? {
+        Some(link) => route.set_up(link.index),
+        None => Ok(()),
+    }
 }
 
 fn on_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {

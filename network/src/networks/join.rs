@@ -12,6 +12,7 @@ use crate::host::{Host, change_of};
 use crate::id::{EndpointId, NetworkId};
 use crate::ipam;
 use crate::netlink::conntrack;
+use crate::netlink::route::Route;
 use crate::netns::Netns;
 use crate::ports::{self, PortHold, Reach};
 use crate::publish::PortBinding;
@@ -51,7 +52,8 @@ impl Networks {
         self.put(&locked, &endpoints, &endpoint)?;
         let mut host = Host::open(self.state.door())?;
         let mut moved = None;
-        let made = make(&mut host, driver, network, &endpoint, netns).and_then(|()| {
+        let mut inside = Inside::new(netns);
+        let made = make(&mut host, driver, network, &endpoint, &mut inside).and_then(|()| {
             let old = leader(&networks, &endpoints, &container.id);
             endpoint.default_route = leads(&networks, &endpoint, old);
             if !endpoint.default_route {
@@ -59,7 +61,7 @@ impl Networks {
             }
             moved = old.cloned();
             let hold = self.take_over(driver, network, &mut endpoint, &mut endpoints)?;
-            route_through(&host, &endpoint, netns, driver.routes_by_link(network))?;
+            route_through(&host, &endpoint, &mut inside, driver.routes_by_link(network))?;
             Ok(hold)
         });
         let done = made.and_then(|hold| {
@@ -210,7 +212,8 @@ impl Networks {
         }
         if let Some(netns) = netns {
             let host = Host::open(self.state.door())?;
-            route_through(&host, &next, netns, driver.routes_by_link(network))?;
+            let mut inside = Inside::new(netns);
+            route_through(&host, &next, &mut inside, driver.routes_by_link(network))?;
         }
         set(&mut endpoints, &next);
         self.put(locked, &endpoints, &next)?;
@@ -295,7 +298,7 @@ impl Networks {
             if let Some(old) = moved {
                 let link = find_in(&networks, old.network.as_str())
                     .and_then(|network| Ok(driver::of(&network.driver)?.routes_by_link(network)))?;
-                route_through(host, old, netns, link)?;
+                route_through(host, old, &mut Inside::new(netns), link)?;
                 self.put(locked, &self.state.all_endpoints()?, old)?;
             }
             let mut rest = self.state.endpoints(&endpoint.network)?;
@@ -419,37 +422,61 @@ fn name_interface(
     Ok(())
 }
 
+/// The kernel inside a container, which is entered once at most.
+struct Inside<'a> {
+    netns: &'a Netns,
+    route: Option<Route>,
+}
+
+impl<'a> Inside<'a> {
+    fn new(netns: &'a Netns) -> Self {
+        Self { netns, route: None }
+    }
+
+    /// The socket inside, and the index of an interface there.
+    fn interface(&mut self, name: &str) -> Result<(&mut Route, u32)> {
+        let route = match &mut self.route {
+            Some(route) => route,
+            none => none.insert(self.netns.route()?),
+        };
+        let link = route.link(name).map_err(kernel(format!("find interface {name}")))?;
+        let index = link.map(|link| link.index).ok_or_else(|| vanished(name))?;
+        Ok((route, index))
+    }
+}
+
 /// Makes the interface, gives it its addresses and sets it up.
 fn make(
     host: &mut Host<'_>,
     driver: &dyn Driver,
     network: &Network,
     endpoint: &Endpoint,
-    netns: &Netns,
+    inside: &mut Inside<'_>,
 ) -> Result<()> {
     driver.create(host, network)?;
-    driver.join(host, network, endpoint, netns)?;
+    driver.join(host, network, endpoint, inside.netns)?;
     let Some(name) = &endpoint.interface else { return Ok(()) };
-    let mut inside = netns.route()?;
-    let link = inside.link(name).map_err(kernel(format!("find interface {name}")))?;
-    let index = link.map(|link| link.index).ok_or_else(|| vanished(name))?;
+    let (route, index) = inside.interface(name)?;
     let door = host.door();
     for address in endpoint.ipv4.into_iter().chain(endpoint.ipv6) {
-        change_of(door, "add address to", name, || inside.add_address(index, address))?;
+        change_of(door, "add address to", name, || route.add_address(index, address))?;
     }
-    change_of(door, "set up interface", name, || inside.set_up(index))
+    change_of(door, "set up interface", name, || route.set_up(index))
 }
 
 /// Sends the container's packets for everywhere else through an endpoint.
-fn route_through(host: &Host<'_>, endpoint: &Endpoint, netns: &Netns, by_link: bool) -> Result<()> {
+fn route_through(
+    host: &Host<'_>,
+    endpoint: &Endpoint,
+    inside: &mut Inside<'_>,
+    by_link: bool,
+) -> Result<()> {
     let Some(name) = &endpoint.interface else { return Ok(()) };
-    let mut inside = netns.route()?;
-    let link = inside.link(name).map_err(kernel(format!("find interface {name}")))?;
-    let index = link.map(|link| link.index).ok_or_else(|| vanished(name))?;
+    let (route, index) = inside.interface(name)?;
     for gateway in endpoint.gateway4.into_iter().chain(endpoint.gateway6) {
         change_of(host.door(), "set default route through", name, || match by_link {
-            true => inside.set_default_link(index, Family::of(gateway)),
-            false => inside.set_default_route(index, gateway),
+            true => route.set_default_link(index, Family::of(gateway)),
+            false => route.set_default_route(index, gateway),
         })?;
     }
     Ok(())

@@ -58,6 +58,75 @@ fn containers_meet_on_a_common_network_only() {
     });
 }
 
+/// Covers: B11-03, N3-006, N3-008
+#[test]
+fn containers_of_a_network_are_machines_on_one_switch_with_ports_and_routes_of_their_own() {
+    on_host(|world| {
+        let networks = world.networks();
+        let network = networks.create(spec("n")).unwrap();
+        let (c1, c2) = (Box::new("c1", &[]), Box::new("c2", &[]));
+        c1.join(&networks, &network.id);
+        let second = c2.join(&networks, &network.id).endpoint;
+        // The same port twice.
+        c1.serve(80, "one");
+        c2.serve(80, "two");
+        let c2_ip = ip(&second);
+        assert!(c1.reads(&format!("{c2_ip}:80")).is_some_and(|text| text.starts_with("two")));
+        assert!(c1.reads("127.0.0.1:80").is_some_and(|text| text.starts_with("one")));
+        // The other is a neighbour by its own hardware address: no router is between them.
+        let seen = c1.netns.run(|| output("ip", &["neigh", "show", &c2_ip])).unwrap();
+        assert!(seen.contains(&second.mac.unwrap().to_string()), "{seen}");
+        c1.netns.run(|| output("ip", &["route", "add", "192.0.2.0/24", "dev", "eth0"])).unwrap();
+        let routes = c2.netns.run(|| output("ip", &["route"])).unwrap();
+        assert!(!routes.contains("192.0.2.0"), "{routes}");
+        assert!(!output("ip", &["route"]).contains("192.0.2.0"));
+    });
+}
+
+/// Covers: B11-06, B11-08, N3-001, N3-023, N3-024
+#[test]
+fn drivers_work_side_by_side_and_each_removes_its_own() {
+    on_host(|world| {
+        let outside = Box { netns: neighbour(), ..Box::new("outside", &[]) };
+        outside.serve(80, "lan");
+        let networks = world.networks();
+        let a = networks.create(spec("a")).unwrap();
+        let spec = macvlan("m", "wire0", "10.99.0.0/24", "10.99.0.128/25", "10.99.0.2");
+        let m = networks.create(spec).unwrap();
+        let (both, quiet, inner) =
+            (Box::new("both", &[]), Box::new("quiet", &[]), Box::new("inner", &[]));
+        both.join(&networks, &a.id);
+        both.join(&networks, &m.id);
+        quiet.join(&networks, &networks.find("none").unwrap().id);
+        let c = inner.join(&networks, &a.id).endpoint;
+        inner.serve(80, "inner");
+        assert_eq!(both.links(), ["eth0", "eth1"]);
+        assert!(both.reads(&format!("{}:80", ip(&c))).is_some());
+        assert_eq!(both.reads("10.99.0.2:80"), Some("lan 10.99.0.128".into()));
+        networks.detach(&both.container.id, &m.id, Some(&both.netns)).unwrap();
+        networks.remove(&m.id).unwrap();
+        assert!(both.reads(&format!("{}:80", ip(&c))).is_some(), "the bridge is not the macvlan's");
+        networks.release(&both.container.id).unwrap();
+        networks.release(&inner.container.id).unwrap();
+        networks.remove(&a.id).unwrap();
+        assert_eq!(world.links(), ["wire0"]);
+    });
+}
+
+/// Covers: N4-83
+#[test]
+fn containers_on_the_default_bridge_reach_each_other_by_address() {
+    on_host(|world| {
+        let networks = world.networks();
+        let bridge = networks.find("bridge").unwrap().id;
+        let (c1, c2) = (Box::new("alpine1", &[]), Box::new("alpine2", &[]));
+        c1.join(&networks, &bridge);
+        c2.join(&networks, &bridge);
+        c2.serve(80, "alpine2");
+        assert_eq!(c1.reads("172.17.0.3:80"), Some("alpine2 172.17.0.2".into()));
+    });
+}
+
 /// Covers: B11-42, N4-82
 #[test]
 fn containers_reach_the_outside_under_the_hosts_address_and_are_not_reached_from_there() {

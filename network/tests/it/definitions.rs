@@ -1,8 +1,8 @@
 //! Defining, finding and removing networks.
 
-use network::{ErrorKind, NetworkSpec, Networks, PoolSpec};
+use network::{Attachment, ErrorKind, NetworkSpec, Networks, Places, PoolSpec};
 
-use crate::world::{Box, NOW, on_host, output, spec, subnet};
+use crate::world::{Box, NOW, neighbour, on_host, output, spec, subnet};
 
 /// Covers: B11-10, N3-026, N3-027, N4-74
 #[test]
@@ -68,16 +68,33 @@ fn a_network_is_a_bridge_of_the_kernel_named_by_its_id() {
     });
 }
 
-/// Covers: N3-025
+/// Covers: B11-09, N3-025
 #[test]
 fn networks_of_one_name_on_two_hosts_are_two() {
     on_host(|one| {
-        let first = one.networks().create(spec("localnet")).unwrap();
-        on_host(|other| {
-            let second = other.networks().create(spec("localnet")).unwrap();
-            assert_ne!(first.id, second.id);
-            assert_eq!(other.links().len(), 1);
-        });
+        let networks = one.networks();
+        let first = networks.create(spec("localnet")).unwrap();
+        let (c1, c2) = (Box::new("c1", &[]), Box::new("c2", &[]));
+        c1.join(&networks, &first.id);
+        // The two hosts are on one wire.
+        neighbour()
+            .run(|| {
+                let folders = tempfile::tempdir().unwrap();
+                let places = Places {
+                    root: folders.path().join("root"),
+                    run_root: folders.path().join("run"),
+                };
+                let networks = Networks::open(places, NOW).unwrap();
+                let second = networks.create(spec("localnet")).unwrap();
+                assert_ne!(first.id, second.id);
+                networks.attach(&c2.container, &Attachment::to(&second.id), &c2.netns).unwrap();
+                let third = Box::new("c3", &[]);
+                third.join(&networks, &second.id);
+                third.serve(80, "three");
+                assert!(c2.reads("172.18.0.3:80").is_some());
+                assert_eq!(c1.reads("172.18.0.3:80"), None);
+            })
+            .unwrap();
     });
 }
 
