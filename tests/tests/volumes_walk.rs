@@ -13,7 +13,7 @@ fn described(site: &Site, name: &str) -> Value {
     site.wherry(&format!("volume inspect {name}")).ok().json()[0].clone()
 }
 
-/// Covers: B13-06, B13-08, B13-09, B13-10, N3-113, N3-114, N3-115
+/// Covers: B13-06, B13-07, B13-08, B13-09, B13-10, N3-113, N3-114, N3-115
 #[test]
 fn a_volume_is_created_listed_and_described() {
     if !have(&[Need::Root]) {
@@ -39,6 +39,9 @@ fn a_volume_is_created_listed_and_described() {
     let place = site.root().join("volumes/myvol/_data");
     assert_eq!(volume["Mountpoint"], place.to_str().unwrap());
     assert!(place.is_dir());
+    site.wherry("volume create -d local second").ok();
+    site.wherry("volume create -d pure third").fails_with(&["pure", "local"]);
+    assert_eq!(names(&site), ["myvol", "second"]);
 }
 
 /// Covers: B13-04, B13-05, B13-11, B13-12, B13-14, B13-15, B13-16, B13-17, N3-107, N3-119, N3-120, N3-121, N3-122, N3-125
