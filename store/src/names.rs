@@ -159,7 +159,15 @@ impl Names {
             let path = layout.names_file();
             let bytes = serde_json::to_vec(&file)
                 .map_err(|e| Error::Record { path: path.clone(), reason: e.to_string() })?;
-            disk.replace(&path, &bytes)?;
+            match disk.replace(&path, &bytes) {
+                // On a full disk the copy gives its place: else not even a name could be removed to make room.
+                Err(Error::Full { .. })
+                    if disk.remove_file_if_there(&layout.names_backup()).unwrap_or(false) =>
+                {
+                    disk.replace(&path, &bytes)?;
+                }
+                replaced => replaced?,
+            }
             // The change is made. The copy is for the day on which something damages the file,
             // and that it could not be written is no reason to say that nothing was changed.
             let _ = disk.replace_lazily(&layout.names_backup(), &bytes);

@@ -192,6 +192,32 @@ fn a_root_that_is_read_only_is_read() {
 }
 
 #[test]
+fn a_full_disk_can_be_emptied() {
+    if !have(&[Need::Root]) {
+        return;
+    }
+    let site = Site::new();
+    let small = site.path().join("small");
+    std::fs::create_dir(&small).expect("a folder");
+    let at = small.display().to_string();
+    site.shell(&format!("mount -t tmpfs -o size=6m none {at}")).ok();
+    let tar = tests::site::base_tar(xtask::images::Base::Busybox).display().to_string();
+    let with = |words: &[&str]| site.run(&[&["--root", at.as_str()], words].concat());
+    let imported = with(&["import", &tar, "busybox"]);
+    site.shell(&format!("cat /dev/zero > {at}/filler || true")).ok();
+    let refused = with(&["volume", "create", "data"]);
+    let removed = with(&["rmi", "busybox"]);
+    let listed = with(&["images", "-q"]);
+    let check = with(&["store", "check"]);
+    site.shell(&format!("umount -l {at}")).ok();
+    imported.ok();
+    refused.exits(7).fails_with(&["no space left"]);
+    removed.ok().says("Untagged: busybox:latest");
+    assert_eq!(listed.ok().stdout, "");
+    check.ok();
+}
+
+#[test]
 fn words_of_any_size_and_bytes_of_any_kind_are_refused_with_a_line() {
     use std::os::unix::ffi::OsStrExt;
     let site = Site::with_busybox();

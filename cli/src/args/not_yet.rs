@@ -2,7 +2,6 @@
 
 const NO_CLUSTER: &str = "clusters are not there yet: containers run on this machine only";
 const ONE_BUILDER: &str = "there is one builder, this machine, and it has no instances to manage";
-const NO_LISTS: &str = "an index is made by `wherry build --platform A,B`, and pushed with its tag";
 
 /// Docker's commands, by the words after the program's name, each with what to do instead.
 const COMMANDS: &[(&str, &str)] = &[
@@ -19,10 +18,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("compose", "Compose files are not read yet: start the containers with `wherry run`"),
     ("config", NO_CLUSTER),
     ("context", "there is no daemon to choose: everything happens on this machine"),
-    ("manifest annotate", NO_LISTS),
-    ("manifest create", NO_LISTS),
-    ("manifest push", NO_LISTS),
-    ("manifest rm", NO_LISTS),
     ("node", NO_CLUSTER),
     ("plugin", "there is no daemon that plugins could extend"),
     (
@@ -68,13 +63,10 @@ const FLAGS: &[(&str, &[&str])] = &[
     (
         "build",
         &[
-            "attest",
             "builder",
             "cache-from",
             "cache-to",
-            "call",
             "cgroup-parent",
-            "check",
             "compress",
             "disable-content-trust",
             "force-rm",
@@ -82,14 +74,11 @@ const FLAGS: &[(&str, &[&str])] = &[
             "load",
             "metadata-file",
             "output",
-            "provenance",
             "rm",
-            "sbom",
             "security-opt",
         ],
     ),
     ("pull", &["disable-content-trust"]),
-    ("push", &["disable-content-trust"]),
     ("images", &["tree"]),
     ("rmi", &["no-prune", "platform"]),
     ("ps", &["size"]),

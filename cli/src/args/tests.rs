@@ -113,7 +113,6 @@ fn the_first_line_of_a_mistake_names_it() {
         ("image --zebra", "unknown flag: --zebra"),
         ("trust key --zebra", "unknown flag: --zebra"),
         ("run --gpus all busybox", "flag not supported yet: --gpus"),
-        ("run -d -p 80:80 busybox", "flag not supported yet: -p"),
         ("image ls --tree", "flag not supported yet: --tree"),
         (
             "rm -f=perhaps c",

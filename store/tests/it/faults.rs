@@ -145,6 +145,27 @@ fn a_blob_is_synced_before_it_has_its_name_and_its_folder_after() {
     assert_eq!(acts, expected);
 }
 
+#[test]
+fn a_name_can_be_taken_away_on_a_disk_that_is_full() {
+    let full = Arc::new(AtomicBool::new(false));
+    let armed = full.clone();
+    // There is place for the names once, and their copy has it.
+    let disk = Disk::with_fault(Arc::new(move |act, path: &Path| {
+        let copy = path.parent().unwrap_or(path).join("index.json.backup");
+        match armed.load(Ordering::SeqCst) && act == "write" && copy.exists() {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }));
+    let store = TestStore::on(disk);
+    let image = store.image(&[tar()]);
+    let name: Name = "docker.io/library/app:v1".parse().expect("a name");
+    store.names().set(&name, &image, Displaced::Forget).expect("sets");
+    full.store(true, Ordering::SeqCst);
+    assert_eq!(store.names().remove(&name, Displaced::Forget).expect("removes"), Some(image));
+    assert!(store.names().list().expect("lists").is_empty());
+}
+
 /// Covers: DST-81
 #[test]
 fn storing_a_blob() {

@@ -1,5 +1,5 @@
 use clap::Parser;
-use engine::runtime::{MountKind, VolumeSource};
+use engine::runtime::{MountKind, NetworkMode, VolumeSource};
 
 use super::*;
 
@@ -159,10 +159,15 @@ fn hosts_are_names_with_addresses() {
 }
 
 #[test]
-fn a_network_that_is_not_there_yet_is_refused_by_name() {
+fn networks_are_read_by_name_and_by_dockers_words() {
     assert_eq!(request("--network host").network, NetworkMode::Host);
     assert_eq!(request("--net none").network, NetworkMode::None);
-    assert!(refusal("--network backend").contains("backend"));
+    assert_eq!(request("--network backend").network, NetworkMode::Named("backend".to_owned()));
+    let published = request("-p 127.0.0.1:8080:80/tcp -p 53:53/udp").publish;
+    assert_eq!(published.len(), 2, "{published:?}");
+    for line in ["-p 80:80:80:80", "-p x", "-p 1:70000", "--network host --ip 10.0.0.1"] {
+        assert!(!refusal(line).is_empty(), "{line}");
+    }
 }
 
 /// Covers: RUN-31
