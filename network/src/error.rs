@@ -62,6 +62,14 @@ pub enum Error {
         /// What was given.
         text: String,
     },
+    /// The hardware address asked for is somebody else's.
+    #[error("MAC address {mac} is already in use in network {network}")]
+    MacInUse {
+        /// The address.
+        mac: crate::address::Mac,
+        /// The network's name.
+        network: String,
+    },
     /// A text is no id.
     #[error("invalid id {text:?}: an id has 64 hexadecimal digits")]
     InvalidId {
@@ -306,6 +314,7 @@ impl Error {
         match self {
             Self::AddressInUse { .. }
             | Self::AlreadyConnected { .. }
+            | Self::MacInUse { .. }
             | Self::NameTaken { .. }
             | Self::NetworkInUse { .. }
             | Self::PoolOverlap { .. }

@@ -171,6 +171,16 @@ pub(crate) struct Locked<'a> {
 }
 
 impl Locked<'_> {
+    /// Removes what writers that died in the middle left.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for folder in [&self.state.definitions, &self.state.run] {
+            for path in files_of(folder, "new")? {
+                self.state.remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn put_network(&self, network: &Network) -> Result<()> {
         let path = self.state.definition_file(&network.id);
         self.state.write(&path, network, Durable::AcrossPowerCuts)
@@ -225,8 +235,12 @@ fn open_file(path: &Path) -> Result<File> {
     options.open(path).map_err(at("open", path))
 }
 
-/// The records of a folder; none where there is no folder.
 fn records(folder: &Path) -> Result<Vec<PathBuf>> {
+    files_of(folder, "json")
+}
+
+/// The files of a folder with an extension; none where there is no folder.
+fn files_of(folder: &Path, wanted: &str) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(at("read", folder))?,
@@ -234,7 +248,7 @@ fn records(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(at("read", folder))?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path.extension().is_some_and(|extension| extension == wanted) {
             paths.push(path);
         }
     }

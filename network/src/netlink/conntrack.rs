@@ -15,28 +15,52 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
 const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_DST_PORT: u16 = 3;
+const UDP: u8 = 17;
 
-/// Forgets all connections from or to the addresses; gives how many there were.
-pub(crate) fn forget(addresses: &[IpAddr]) -> io::Result<usize> {
+/// Forgets all connections from or to the addresses.
+pub(crate) fn forget(addresses: &[IpAddr]) -> io::Result<()> {
+    let has = |version_4| addresses.iter().any(|ip| ip.is_ipv4() == version_4);
+    forget_where(has(true), has(false), |original, reply| {
+        concerns(original, addresses) || reply.is_some_and(|reply| concerns(reply, addresses))
+    })
+}
+
+/// Forgets all streams of datagrams that were sent to these ports.
+pub(crate) fn forget_datagrams_to(ports: &[u16]) -> io::Result<()> {
+    let any = !ports.is_empty();
+    forget_where(any, any, |original, _| {
+        let Some(transport) = Attributes(original).get(CTA_TUPLE_PROTO).map(Attributes) else {
+            return false;
+        };
+        let port = transport.get(CTA_PROTO_DST_PORT);
+        transport.get(CTA_PROTO_NUM) == Some(&[UDP])
+            && ports.iter().any(|wanted| port == Some(&wanted.to_be_bytes()))
+    })
+}
+
+/// Forgets the connections of which the tuples, the original and the reply's, are the ones meant.
+fn forget_where(
+    ipv4: bool,
+    ipv6: bool,
+    is_meant: impl Fn(&[u8], Option<&[u8]>) -> bool,
+) -> io::Result<()> {
     // Looking through the table costs as much as the table is large, however few connections there are.
     let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
-    if addresses.is_empty() || count.is_ok_and(|count| count.trim() == "0") {
-        return Ok(0);
+    if !(ipv4 || ipv6) || count.is_ok_and(|count| count.trim() == "0") {
+        return Ok(());
     }
     let mut socket = Socket::open(Protocol::Netfilter)?;
-    let mut forgotten = 0;
-    for family in [2u8, 10] {
-        let version_4 = family == 2;
-        if !addresses.iter().any(|ip| ip.is_ipv4() == version_4) {
-            continue;
-        }
+    for (family, _) in [(2u8, ipv4), (10, ipv6)].into_iter().filter(|(_, wanted)| *wanted) {
         let header = [family, 0, 0, 0];
         let found = socket.dump(GET, &header, |body| {
             let attributes = Attributes(body.get(4..)?);
             let original = attributes.get(CTA_TUPLE_ORIG)?;
-            let concerned = concerns(original, addresses)
-                || attributes.get(CTA_TUPLE_REPLY).is_some_and(|reply| concerns(reply, addresses));
-            concerned.then(|| (original.to_vec(), attributes.get(CTA_ID).map(<[u8]>::to_vec)))
+            let id = attributes.get(CTA_ID).map(<[u8]>::to_vec);
+            let meant = is_meant(original, attributes.get(CTA_TUPLE_REPLY));
+            meant.then(|| (original.to_vec(), id))
         })?;
         for (original, id) in found {
             let nested = CTA_TUPLE_ORIG | 0x8000;
@@ -45,12 +69,10 @@ pub(crate) fn forget(addresses: &[IpAddr]) -> io::Result<usize> {
                 message = message.put(CTA_ID, &id);
             }
             // It may have ended by itself in the meantime.
-            if socket.request(message).is_ok() {
-                forgotten += 1;
-            }
+            let _ = socket.request(message);
         }
     }
-    Ok(forgotten)
+    Ok(())
 }
 
 /// Whether source or destination is one of the addresses.

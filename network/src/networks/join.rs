@@ -15,7 +15,7 @@ use crate::netlink::conntrack;
 use crate::netlink::route::Route;
 use crate::netns::Netns;
 use crate::ports::{self, PortHold, Reach};
-use crate::publish::PortBinding;
+use crate::publish::{PortBinding, Protocol};
 use crate::record::{Attachment, Container, Endpoint, Network, Progress};
 use crate::state::Locked;
 
@@ -71,6 +71,8 @@ impl Networks {
             self.firewall(&before, &after, FirewallUse::Make)?;
             self.commit(&locked, &endpoints, &endpoint, moved.as_ref())
                 .inspect_err(|_| drop(self.firewall(&after, &before, FirewallUse::Make)))?;
+            // A stream of datagrams that came before would go on to where it went: nobody.
+            let _ = conntrack::forget_datagrams_to(&udp_ports(&endpoint));
             Ok(hold)
         });
         match done {
@@ -396,9 +398,7 @@ fn plan(
         }
     }
     if let Some(mac) = attachment.mac.filter(|mac| here.iter().any(|e| e.mac == Some(*mac))) {
-        return Err(Error::InvalidMac {
-            text: format!("{mac} (in use on network {})", network.name),
-        });
+        return Err(Error::MacInUse { mac, network: network.name.clone() });
     }
     name_interface(driver, network, endpoints, &mut endpoint)?;
     Ok(endpoint)
@@ -542,6 +542,12 @@ fn reachable(ports: Vec<PortBinding>, endpoint: &Endpoint) -> Vec<PortBinding> {
         if port.host_ip.is_ipv4() { endpoint.ipv4.is_some() } else { endpoint.ipv6.is_some() }
     };
     ports.into_iter().filter(has).collect()
+}
+
+/// The ports of the host that a container has for datagrams.
+fn udp_ports(endpoint: &Endpoint) -> Vec<u16> {
+    let udp = endpoint.ports.iter().filter(|port| port.protocol == Protocol::Udp);
+    udp.map(|port| port.host_port).collect()
 }
 
 fn taken(endpoints: &Endpoints) -> Vec<PortBinding> {

@@ -62,6 +62,7 @@ impl Networks {
 
     /// Undoes endpoints that somebody was making or unmaking when he died: who holds the lock knows that nobody is at it.
     pub(super) fn recover(&self, locked: &Locked<'_>) -> Result<()> {
+        locked.sweep()?;
         let unfinished = |endpoint: &&Endpoint| endpoint.progress != Progress::Joined;
         let endpoints = self.state.all_endpoints()?;
         let left: Vec<Endpoint> =

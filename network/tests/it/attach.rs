@@ -259,6 +259,11 @@ fn addresses_and_hardware_addresses_can_be_asked_for() {
         let c2 = Box::new("c2", &[]);
         let error = c2.try_join(&networks, &wish("10.5.0.77")).unwrap_err();
         assert_eq!(error.to_string(), "Address already in use: 10.5.0.77 in network n");
+        let error = c2.try_join(&networks, &wish("10.5.0.78")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "MAC address 92:d0:c6:0a:29:33 is already in use in network n"
+        );
         let error = c2.try_join(&networks, &wish("10.6.0.1")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         let bridge = networks.find("bridge").unwrap();

@@ -235,3 +235,33 @@ fn ports_of_a_running_container_can_be_held_by_another_process() {
         assert!(TcpListener::bind("127.0.0.1:5001").is_err());
     });
 }
+
+/// Covers: RUN-53
+#[test]
+fn a_stream_of_datagrams_finds_a_container_that_comes_later_and_its_successor() {
+    on_host(|world| {
+        let networks = world.networks();
+        let bridge = networks.find("bridge").unwrap().id;
+        // Somebody else makes the host track connections already.
+        Box::new("first", &[]).join(&networks, &bridge);
+        let outside = Box { netns: neighbour(), ..Box::new("outside", &[]) };
+        let socket = outside.netns.run(|| UdpSocket::bind("0.0.0.0:4444")).unwrap().unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(250))).unwrap();
+        let ask = || {
+            let mut buffer = [0; 100];
+            let _ = socket.send_to(b"?", "10.99.0.1:5353");
+            // The host's refusal of the packet before may be told first.
+            let answer = socket.recv_from(&mut buffer).or_else(|_| socket.recv_from(&mut buffer));
+            answer.ok().map(|(length, _)| String::from_utf8_lossy(&buffer[..length]).into_owned())
+        };
+        assert_eq!(ask(), None);
+        for word in ["one", "two"] {
+            let server = Box::new(word, &["5353:53/udp"]);
+            let attached = server.join(&networks, &bridge);
+            server.serve_datagrams(53, word);
+            assert_eq!(ask(), Some(word.to_owned()));
+            networks.release(&server.container.id).unwrap();
+            drop(attached);
+        }
+    });
+}
