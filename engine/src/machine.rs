@@ -37,9 +37,7 @@ impl Machine {
             kernel: kernel.release().to_string_lossy().into_owned(),
             architecture: kernel.machine().to_string_lossy().into_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: u64::try_from(memory.totalram)
-                .unwrap_or(u64::MAX)
-                .saturating_mul(u64::from(memory.mem_unit)),
+            memory_bytes: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
             cgroup_version: if unified { 2 } else { 1 },
         }
     }

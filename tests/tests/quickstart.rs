@@ -61,7 +61,8 @@ fn the_commands_of_readme_work_on_a_clean_root() {
             let line = line
                 .replace("127.0.0.1:5000", &format!("127.0.0.1:{one}"))
                 .replace("127.0.0.1:5001", &format!("127.0.0.1:{two}"))
-                .replace("8080", &three.to_string());
+                .replace("-p 8080:", &format!("-p {three}:"))
+                .replace("127.0.0.1:8080", &format!("127.0.0.1:{three}"));
             script.push_str(&line);
             script.push('\n');
             if line.ends_with('&') {

@@ -194,8 +194,7 @@ fn run(publisher: &Person<'_>, consumer: &Person<'_>, name: &str) -> Result<()> 
     consumer.types("wherry images")?;
     consumer.types(&format!("wherry pull {name}:1.0"))?;
     let port = free_port()?;
-    consumer
-        .types(&format!("wherry run -d --name harbour --network host -e PORT={port} {name}:1.0"))?;
+    consumer.types(&format!("wherry run -d --name harbour -p {port}:8080 {name}:1.0"))?;
     let page = fetch(port)?;
     println!("GET http://127.0.0.1:{port}/");
     publisher.tour.show(&page);
