@@ -3,7 +3,7 @@
 //! It implements the OCI distribution specification 1.1 with every optional part: chunked,
 //! streamed, monolithic and mounted uploads that survive a restart, range requests, referrers,
 //! deletion, pagination, SHA-512. Content goes into the `store` of the same root; repositories
-//! are small files beside it (`docs/format/registry.md`). `tests/conformance.rs` numbers the
+//! are small files beside it (`docs/format/registry.md`). `tests/conformance` numbers the
 //! clauses of the specification and the tests that hold them.
 //!
 //! ```no_run

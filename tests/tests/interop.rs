@@ -1,5 +1,8 @@
 //! Other people's clients and registries, both ways: what they push we pull, what we push they pull.
 
+use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
+use oci_client::manifest::IMAGE_LAYER_GZIP_MEDIA_TYPE;
+use oci_client::secrets::RegistryAuth;
 use serde_json::json;
 use tests::fixture::{Layer, Layout, digest};
 use tests::peer::{self, Dockerd, skopeo};
@@ -142,6 +145,44 @@ fn signatures_go_to_a_registry_without_a_list_of_referrers_and_come_back() {
         ["v1"],
         "the tag that stands for the list stays behind"
     );
+}
+
+#[test]
+fn the_oci_client_crate_and_the_embedded_registry_understand_each_other() {
+    // It wants a provider of cryptography, though nothing here is encrypted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (site, registry) = (Site::new(), Registry::embedded());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let settings = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
+    let (client, auth) = (oci_client::Client::new(settings), RegistryAuth::Anonymous);
+    let reference =
+        |name: &str| registry.name(name).parse::<oci_client::Reference>().expect("a name");
+
+    let tar = Layer::new().file("a", "b").tar();
+    let layer = ImageLayer::oci_v1_gzip(tests::fixture::gzip(&tar), None);
+    let config = json!({
+        "architecture": architecture(), "os": "linux", "config": { "Cmd": ["/none"] },
+        "rootfs": { "type": "layers", "diff_ids": [oci::Digest::sha256(&tar).to_string()] },
+    });
+    let config = Config::oci_v1(config.to_string().into_bytes(), None);
+    let theirs = reference("team/theirs:v1");
+    runtime.block_on(client.push(&theirs, &[layer], config, &auth, None)).expect("it pushes");
+    site.run(&["pull", "-q", &registry.name("team/theirs:v1")]).ok();
+    let layers = site.layers(&registry.name("team/theirs:v1"));
+    assert_eq!(layers, [oci::Digest::sha256(&tar).to_string()]);
+
+    site.run(&["tag", &registry.name("team/theirs:v1"), &registry.name("team/ours:v1")]).ok();
+    site.run(&["push", "-q", &registry.name("team/ours:v1")]).ok();
+    let ours = reference("team/ours:v1");
+    let pulled = client.pull(&ours, &auth, vec![IMAGE_LAYER_GZIP_MEDIA_TYPE]);
+    let pulled = runtime.block_on(pulled).expect("it pulls");
+    assert_eq!(pulled.digest.as_deref(), Some(registry.digest("team/ours", "v1").as_str()));
+    assert_eq!(pulled.layers.len(), 1);
+    let listed = runtime.block_on(client.list_tags(&ours, &auth, None, None)).expect("it lists");
+    assert_eq!(listed.tags, ["v1"]);
+    let missing = reference("team/ours:none");
+    runtime.block_on(client.pull_manifest(&missing, &auth)).expect_err("there is no such tag");
 }
 
 #[test]

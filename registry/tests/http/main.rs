@@ -1,8 +1,7 @@
-//! The server over real connections, clause by clause. `clauses.toml` numbers the clauses of the
+//! The server over real connections, clause by clause. `tests/conformance/registry.toml` numbers the clauses of the
 //! distribution specification 1.1 and names the test that holds each.
 
 mod access;
-mod clauses;
 mod collection;
 mod deletion;
 mod discovery;
