@@ -25,5 +25,5 @@ pub mod solve;
 mod tree;
 
 pub use error::{Error, PortError, Result};
-pub use request::{BuildRequest, BuildResult, BuiltImage, Cancel};
+pub use request::{BuildRequest, BuildResult, BuiltImage, CacheLayers, Cancel};
 pub use solve::{Builder, Ports};

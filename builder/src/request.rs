@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use oci::{Compression, Descriptor, Digest, ImageConfig, Platform};
 use store::Dialect;
 
+use crate::cache::remote::RemoteStep;
 use crate::check::Report;
 use crate::frontend::{Dockerfile, Network};
 use crate::graph::{Graph, VertexId};
@@ -63,8 +64,24 @@ pub struct BuildRequest {
     pub squash: bool,
     /// Steps that may run at once; where it is `None` as many as there are processors, and at least four.
     pub parallelism: Option<usize>,
+    /// Which steps' layers are written, for a cache that travels.
+    pub cache_layers: CacheLayers,
+    /// Whether the layers of the result say which steps they are the results of.
+    pub inline_cache: bool,
     /// Set from another thread to stop the build.
     pub cancel: Cancel,
+}
+
+/// Which steps are to be found in a cache that travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheLayers {
+    /// None: no such cache is written.
+    #[default]
+    None,
+    /// Those of the result (`mode=min`).
+    Result,
+    /// All, those of stages that are only copied from too (`mode=max`).
+    All,
 }
 
 impl BuildRequest {
@@ -94,6 +111,8 @@ impl BuildRequest {
             dialect: Dialect::Oci,
             squash: false,
             parallelism: None,
+            cache_layers: CacheLayers::None,
+            inline_cache: false,
             cancel: Cancel::default(),
         }
     }
@@ -131,6 +150,8 @@ pub struct BuildResult {
     pub export_vertex: usize,
     /// What the build checks found.
     pub checks: Report,
+    /// The steps that a cache that travels gets, where one was asked for.
+    pub cache: Vec<RemoteStep>,
 }
 
 /// The image of one platform.

@@ -4,6 +4,7 @@
 //! what a step depended on the last time, to explain a miss; `stat/` and `mounts/` belong to their own modules.
 
 pub mod mounts;
+pub mod remote;
 pub(crate) mod session;
 pub mod stat;
 

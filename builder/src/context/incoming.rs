@@ -10,7 +10,7 @@ use crate::cache::CacheIndex;
 use crate::cache::session::Session;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::tree::{Destination, Root, Stream, WriteOptions, open_stream};
+use crate::tree::{Destination, Owner, Root, Stream, WriteOptions, open_stream};
 
 /// Temporary folders of the build cache: gone when this is dropped, and swept by the next build where the process died.
 #[derive(Debug)]
@@ -70,6 +70,23 @@ pub fn receive(stream: impl Read + Send + 'static, name: &str, into: &Path) -> R
             Ok(Received::Dockerfile(text))
         }
     }
+}
+
+/// Unpacks an archive that was made here over what a folder holds; everything belongs to `owner`.
+pub fn unpack_over(
+    archive: impl Read + Send + 'static,
+    into: &Path,
+    owner: (u32, u32),
+) -> Result<()> {
+    let failed = |source| Error::Context { act: "write into", path: into.to_owned(), source };
+    let root = Root::open(into).map_err(failed)?;
+    let options = WriteOptions {
+        owner: Some(Owner { uid: owner.0, gid: owner.1 }),
+        ..WriteOptions::default()
+    };
+    let mut destination = Destination::new(&root, options);
+    destination.unpack(Box::new(io::BufReader::new(archive)), "/").map_err(failed)?;
+    destination.finish().map_err(failed)
 }
 
 /// A file of a folder that somebody else made: links lead nowhere outside it. `None` where there is none.

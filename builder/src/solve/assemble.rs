@@ -145,8 +145,13 @@ impl Solver<'_> {
                     let Some((_, record)) = self.output(node)?.step else { continue };
                     let Diff { descriptor, diff_id, .. } = self.diff_of(node)?;
                     let media_type = self.request.dialect.layer(self.request.compression);
-                    let descriptor =
+                    let mut descriptor =
                         Descriptor::new(media_type, descriptor.digest().clone(), descriptor.size());
+                    if self.request.inline_cache
+                        && let Some(step) = self.travelling(number, id)?
+                    {
+                        descriptor = step.annotate(descriptor);
+                    }
                     layers.push(ResultLayer {
                         descriptor,
                         diff_id,

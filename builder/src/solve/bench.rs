@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change};
 use store::{Access, LayerId, Mounts, Persistence, Store};
 
 use crate::cache::{CacheIndex, at};
@@ -19,6 +19,18 @@ const POINTS_MAX: usize = 4096;
 pub(super) struct Bench {
     folder: PathBuf,
     mounted: Vec<PathBuf>,
+}
+
+/// Unmounts a point. A process that another thread is starting this very moment holds what this thread had open until
+/// it has begun its own program: the mount then goes with it.
+fn unmount(point: &Path) -> Result<()> {
+    match store::unmount(point) {
+        Err(store::Error::Busy { .. }) => {
+            let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+            rustix::mount::unmount(point, flags).map_err(|e| at("unmount", point)(e.into()))
+        }
+        done => Ok(done?),
+    }
 }
 
 impl Bench {
@@ -89,8 +101,7 @@ impl Bench {
         let mut result = Ok(());
         while self.mounted.len() > depth {
             let Some(point) = self.mounted.pop() else { break };
-            let done = store::unmount(Path::new(&point));
-            result = result.and(done.map_err(Into::into));
+            result = result.and(unmount(&point));
         }
         result
     }

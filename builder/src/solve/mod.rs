@@ -9,6 +9,7 @@ mod lines;
 mod planning;
 mod remote;
 mod sources;
+mod travel;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use oci::{Digest, Platform, Reference};
 use store::{Lease, Store};
 
 use crate::cache::CacheIndex;
+use crate::cache::remote::RemoteCache;
 use crate::cache::session::Session;
 use crate::check::{Report, check};
 use crate::context::Folders;
@@ -52,12 +54,19 @@ pub struct Builder<'a> {
     store: &'a Store,
     cache: CacheIndex,
     ports: Ports<'a>,
+    remote: Option<&'a dyn RemoteCache>,
 }
 
 impl<'a> Builder<'a> {
     /// A builder on a store, with the build cache in it.
     pub fn new(store: &'a Store, ports: Ports<'a>) -> Result<Self> {
-        Ok(Builder { store, cache: CacheIndex::open(&store.root())?, ports })
+        Ok(Builder { store, cache: CacheIndex::open(&store.root())?, ports, remote: None })
+    }
+
+    /// The same with caches that others filled.
+    pub fn with_remote_cache(mut self, remote: &'a dyn RemoteCache) -> Self {
+        self.remote = Some(remote);
+        self
     }
 
     /// The build cache.
@@ -87,7 +96,8 @@ impl<'a> Builder<'a> {
             shared,
             lease,
             &lines,
-        );
+        )
+        .with_remote_cache(self.remote);
         solver.solve()?;
         let line = lines.start("exporting to image");
         line.status("exporting layers", None);
@@ -96,7 +106,8 @@ impl<'a> Builder<'a> {
             line.failed(&error.to_string());
         }
         let (root, images) = result?;
-        Ok(BuildResult { root, images, export_vertex: line.id, checks })
+        let cache = solver.travelling_steps()?;
+        Ok(BuildResult { root, images, export_vertex: line.id, checks, cache })
     }
 
     /// The graphs of every platform that is asked for.

@@ -11,6 +11,7 @@ use super::Ports;
 use super::bench::Bench;
 use super::lines::{Line, Lines};
 use super::sources::{Inputs, reads_folders_only};
+use crate::cache::remote::RemoteCache;
 use crate::cache::session::Session;
 use crate::cache::{CacheIndex, DiffRecord, Record, compression_name};
 use crate::context::Folders;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Op, Vertex, VertexId};
 use crate::key::{self, CacheKey, KeyInputs, Keyed};
 use crate::ports::digest_of;
-use crate::request::{BuildRequest, StepCount};
+use crate::request::{BuildRequest, CacheLayers, StepCount};
 use crate::tree::hash_folder;
 
 /// Steps at once on a machine with few processors.
@@ -54,6 +55,7 @@ pub(super) struct Solver<'s> {
     pub(super) session: Session,
     pub(super) lease: &'s Lease,
     pub(super) lines: &'s Lines<'s>,
+    pub(super) remote: Option<&'s dyn RemoteCache>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -133,9 +135,15 @@ impl<'s> Solver<'s> {
             session,
             lease,
             lines,
+            remote: None,
             state,
             wake: Condvar::new(),
         }
+    }
+
+    pub(super) fn with_remote_cache(mut self, remote: Option<&'s dyn RemoteCache>) -> Self {
+        self.remote = remote;
+        self
     }
 
     /// Carries out every vertex of every graph, and writes the layers of the results.
@@ -230,7 +238,12 @@ impl<'s> Solver<'s> {
     /// Notes an output; a layer of a result is queued to be written unless that was done before.
     fn finished(&self, node: Node, output: Output) {
         let graph = &self.graphs[node.graph];
-        let exported = graph.result_chain().contains(&node.vertex) && !self.request.squash;
+        let in_result = graph.result_chain().contains(&node.vertex);
+        let exported = match self.request.cache_layers {
+            CacheLayers::None => in_result && !self.request.squash,
+            CacheLayers::Result => in_result,
+            CacheLayers::All => true,
+        };
         let mut state = self.state();
         if let Some((_, record)) = output.step.as_ref().filter(|_| exported) {
             match self.known_diff(record, graph.epoch) {
@@ -319,7 +332,10 @@ impl<'s> Solver<'s> {
             vertex.parent.map(|id| self.output(Node { vertex: id, ..node })).transpose()?;
         let keyed = self.keyed(node, vertex, parent.as_ref(), &inputs)?;
         let _claim = self.claim(&keyed.key);
-        let found = if vertex.ignore_cache { None } else { self.lookup(&keyed.key)? };
+        let mut found = if vertex.ignore_cache { None } else { self.lookup(&keyed.key)? };
+        if found.is_none() && !vertex.ignore_cache {
+            found = self.imported(node, vertex, &keyed, line)?;
+        }
         self.remember(node, vertex, &keyed, found.is_none())?;
         if let Some(record) = found {
             line.cached();

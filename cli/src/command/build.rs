@@ -6,12 +6,14 @@ use engine::builder::lower::NoCache;
 use engine::builder::ports::Credentials;
 use engine::builder::{BuildRequest, BuildResult, Cancel};
 use engine::builds::context::{ContextOptions, OpenContext};
-use engine::builds::{BuildImage, PullBases};
+use engine::builds::{BuildImage, CacheTo, Naming, PullBases};
 use engine::oci::{Platform, Reference};
+use engine::store::Lease;
 
 use super::build_call::CallArgs;
 use super::build_context::{NamedContexts, Source};
 use super::build_inputs::{limits_of, secret, ssh_agent};
+use super::build_output::{OutputArgs, write_metadata};
 use super::build_progress::{Board, Watch, stop_on_signal};
 use super::{Session, push};
 use crate::error::{Error, Result};
@@ -50,6 +52,8 @@ pub(crate) struct Args {
     label: Vec<String>,
     #[command(flatten)]
     limits: super::build_inputs::LimitArgs,
+    #[command(flatten)]
+    output: OutputArgs,
     /// Set the networking mode for the RUN instructions during build
     #[arg(long, value_name = "string", default_value = "default")]
     network: NetworkChoice,
@@ -106,6 +110,15 @@ enum NetworkChoice {
 /// The argument that keeps `.git` in a context that is a repository.
 const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
+/// What came of a build, held until everything is done with it.
+struct Built {
+    result: BuildResult,
+    pushed: Vec<Reference>,
+    cache_to: Vec<CacheTo>,
+    takes_stdout: bool,
+    _lease: Lease,
+}
+
 /// A build, and what has to stay on this disk while it goes on.
 pub(crate) struct Prepared {
     pub(crate) build: BuildImage,
@@ -148,18 +161,16 @@ impl Args {
         if let Some(call) = call {
             return call.run(session, build);
         }
-        let board = Board::new(self.mode(session));
         if self.reproduce.is_asked() {
+            let board = Board::new(self.mode(session));
             return self.reproduce.run(session, build, board, watch);
         }
-        let built = session.engine()?.builds().build(build, &board);
-        board.finish();
-        let built = built?;
+        let built = self.build(session, build)?;
         watch.forget();
         if !self.quiet {
-            session.ui.note_lines(&built.checks.summary(&build.request.dockerfile));
+            session.ui.note_lines(&built.result.checks.summary(&build.request.dockerfile));
         }
-        let id = image_id(&built);
+        let id = image_id(&built.result);
         if let Some(path) = &self.iidfile {
             std::fs::write(path, &id).map_err(|source| Error::File {
                 act: "write image ID to",
@@ -167,16 +178,52 @@ impl Args {
                 source,
             })?;
         }
-        if self.quiet {
+        if self.quiet && !built.takes_stdout {
             session.ui.line(&id)?;
         }
-        if self.push {
+        for name in &built.pushed {
             let verbosity = if self.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-            for tag in &build.tags {
-                push::one(session, tag, None, verbosity)?;
-            }
+            push::one(session, name, None, verbosity)?;
+        }
+        // Last: whoever waits for the image does not wait for the cache.
+        if !built.cache_to.is_empty() {
+            let board = Board::new(self.mode(session));
+            let written =
+                session.engine()?.builds().write_caches(&built.result, &built.cache_to, &board);
+            board.finish();
+            written?;
         }
         Ok(())
+    }
+
+    /// Builds in every form that is asked for, and writes the outputs.
+    fn build(&self, session: &Session, build: &BuildImage) -> Result<Built> {
+        let outputs = self.output.read(&build.tags, &self.annotation)?;
+        let builds = session.engine()?.builds();
+        let lease = builds.hold()?;
+        let mut pushed = if self.push { build.tags.clone() } else { Vec::new() };
+        let mut first = None;
+        for (number, build) in outputs.builds(build).iter().enumerate() {
+            let mode = if number == 0 { self.mode(session) } else { ProgressMode::Quiet };
+            let board = Board::new(mode);
+            let result = builds.build_held(build, &board, &lease);
+            board.finish();
+            let result = result?;
+            for name in outputs.write(session, number, build, (&result, &lease))? {
+                if !pushed.contains(&name) {
+                    pushed.push(name);
+                }
+            }
+            first.get_or_insert((build.clone(), result));
+        }
+        let Some((build, result)) = first else {
+            return Err(Error::refused("nothing to build for", ""));
+        };
+        if let Some(path) = &self.output.metadata_file {
+            write_metadata(path, &build, &result)?;
+        }
+        let cache_to = outputs.cache_to().to_vec();
+        Ok(Built { result, pushed, cache_to, takes_stdout: outputs.takes_stdout(), _lease: lease })
     }
 
     fn mode(&self, session: &Session) -> ProgressMode {
@@ -214,6 +261,8 @@ impl Args {
             pull: if self.pull { PullBases::Always } else { PullBases::Missing },
             layouts: named.layouts,
             attestations: self.attest.attestations()?,
+            cache_from: self.output.read(&self.tag, &self.annotation)?.cache_from(),
+            naming: Naming::Store,
         };
         let opened = named.opened.into_iter().chain(source.opened).collect();
         Ok(Prepared { build, _opened: opened })
@@ -224,7 +273,6 @@ impl Args {
         request.platforms = self.platform.clone();
         request.target = self.target.clone();
         request.labels = self.label.iter().map(|text| pair(text)).collect();
-        request.annotations = self.annotation.iter().map(|text| pair(text)).collect();
         request.no_cache = match (self.no_cache, self.no_cache_filter.is_empty()) {
             (true, _) => NoCache::All,
             (false, false) => NoCache::Stages(self.no_cache_filter.clone()),

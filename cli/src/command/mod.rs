@@ -8,6 +8,7 @@ mod build_attest;
 mod build_call;
 mod build_context;
 mod build_inputs;
+mod build_output;
 mod build_progress;
 mod build_reproduce;
 mod builder_prune;

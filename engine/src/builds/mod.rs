@@ -2,6 +2,8 @@
 
 pub(crate) mod attest;
 pub mod context;
+mod output;
+mod remote_cache;
 mod reproduce;
 
 use std::sync::Mutex;
@@ -13,10 +15,12 @@ use builder::ports::{Clock, Event, EventKind, Progress, Silent, VertexRef};
 use builder::solve::{Builder, Explanation, Ports};
 use builder::{BuildRequest, BuildResult};
 use oci::{Descriptor, Reference};
+use remote_cache::Caches;
+use store::Lease;
 use trust::Origin;
 
 use crate::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::import::name_it;
 use crate::ports::clock::SystemClock;
 use crate::ports::fetcher::Remote;
@@ -26,6 +30,7 @@ use attest::Attesting;
 
 pub use crate::ports::image_source::PullBases;
 pub use attest::{Attestations, ContentsRequest, ProvenanceRequest};
+pub use remote_cache::{CacheFailure, CacheFrom, CachePlace, CacheTo};
 pub use reproduce::{Reproduced, Reproduction};
 
 /// The builds of one engine.
@@ -47,20 +52,53 @@ pub struct BuildImage {
     pub layouts: Vec<(Reference, Descriptor)>,
     /// What is said of it beside it.
     pub attestations: Attestations,
+    /// Caches that others filled.
+    pub cache_from: Vec<CacheFrom>,
+    /// Whether the image is to be found in the store.
+    pub naming: Naming,
+}
+
+/// Whether what a build makes gets a name, or a place among the images that have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// It does.
+    #[default]
+    Store,
+    /// It goes somewhere else.
+    None,
 }
 
 impl Builds<'_> {
     /// Builds an image and names it.
     pub fn build(&self, build: &BuildImage, progress: &dyn Progress) -> Result<BuildResult> {
+        self.build_held(build, progress, &self.hold()?)
+    }
+
+    /// The same, where something is to be done with the result as long as the lease holds it.
+    pub fn build_held(
+        &self,
+        build: &BuildImage,
+        progress: &dyn Progress,
+        lease: &Lease,
+    ) -> Result<BuildResult> {
         let exporting = Exporting { inner: progress, line: Mutex::new(None) };
         let started = crate::clock::now();
-        let lease = self.engine.store().lease("build")?;
         let result =
-            self.with_builder(build, &exporting, |builder| builder.build(&build.request, &lease))?;
-        let attesting = Attesting { engine: self.engine, build, lease: &lease, started };
-        let named = self
-            .attest(&attesting, &result, &exporting)
-            .and_then(|()| self.name(build, &result, &exporting));
+            self.with_builder(build, &exporting, |builder| builder.build(&build.request, lease))?;
+        let named = match build.naming {
+            Naming::Store => {
+                let attesting = Attesting { engine: self.engine, build, lease, started };
+                self.attest(&attesting, &result, &exporting)
+                    .and_then(|()| self.name(build, &result, &exporting))
+            }
+            Naming::None if !build.attestations.is_empty() => Err(Error::Invalid(
+                "attestations belong to an image: add --output type=image, or --push".to_owned(),
+            )),
+            Naming::None => {
+                exporting.tell(EventKind::Finished);
+                Ok(())
+            }
+        };
         if let Err(error) = &named {
             exporting.tell(EventKind::Failed(&error.to_string()));
         }
@@ -106,7 +144,12 @@ impl Builds<'_> {
             clock: &SystemClock,
             progress,
         };
-        Ok(work(&Builder::new(self.engine.store(), ports)?)?)
+        let caches = Caches::open(self.engine, &build.cache_from, progress);
+        let mut builder = Builder::new(self.engine.store(), ports)?;
+        if !caches.is_empty() {
+            builder = builder.with_remote_cache(&caches);
+        }
+        Ok(work(&builder)?)
     }
 
     fn attest(

@@ -120,6 +120,19 @@ pub(crate) fn push(
     Ok(Pushed { reference, target: target.bare(), left_out })
 }
 
+/// Pushes a document of the store, and what it names, under a name that is none of the store's.
+pub(crate) fn push_document(
+    engine: &Engine,
+    reference: &Reference,
+    target: &Descriptor,
+) -> Result<()> {
+    let sources = mount_sources(engine, reference.repository())?;
+    let repository =
+        engine.network().client()?.repository(reference.repository()).with_mount_sources(&sources);
+    let push = Push { engine, repository, sources };
+    push.document(target, &selector(reference, target)?)
+}
+
 fn not_here(error: Error, reference: &Reference) -> Error {
     match error {
         Error::NoSuchImage { .. } => Error::NotHere { reference: reference.familiar() },

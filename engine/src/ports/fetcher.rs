@@ -7,7 +7,6 @@ use std::time::Duration;
 use builder::ports::{Credentials, Download, Fetched, Fetcher, GitSource, Validators};
 use builder::{Cancel, PortError};
 use bytes::Bytes;
-use jiff::Timestamp;
 use reqwest::header::{
     AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
@@ -130,7 +129,7 @@ fn download(response: reqwest::Response, handle: Handle) -> Download {
 /// RFC 9110 §5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn http_date(text: &str) -> Option<i64> {
     let time = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(time.timestamp()).map(Timestamp::as_second)
+    Some(time.timestamp().as_second())
 }
 
 /// The content of an answer, read on a thread of its own.
