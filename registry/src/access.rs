@@ -13,6 +13,7 @@ use crate::limits;
 use crate::name::RepositoryName;
 
 mod htpasswd;
+mod issuer_key;
 mod rights;
 mod token;
 

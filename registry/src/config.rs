@@ -221,7 +221,7 @@ pub struct ExternalTokenAuth {
     pub service: String,
     /// The issuer that tokens must name.
     pub issuer: String,
-    /// Ed25519 public key (PEM) that signs the tokens.
+    /// Public key (PEM) of the issuer: Ed25519 (EdDSA), ECDSA P-256 (ES256) or RSA (RS256).
     pub public_key: PathBuf,
 }
 

@@ -1,16 +1,17 @@
-//! Bearer tokens: JSON Web Tokens signed with Ed25519, with the `access` claim that registries
-//! and their clients agree on.
+//! Bearer tokens: JSON Web Tokens with the `access` claim that registries and their clients agree
+//! on. Our own are signed with Ed25519.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use ed25519_dalek::{Signer, SigningKey};
 use serde::{Deserialize, Serialize};
 
 use super::htpasswd::{Htpasswd, Login};
+use super::issuer_key::IssuerKey;
 use super::rights::{Action, Rights};
 use crate::clock;
 use crate::config::{ExternalTokenAuth, TokenAuth, read_bounded};
@@ -97,7 +98,7 @@ pub(crate) struct TokenGrant {
 /// Checks tokens of one issuer for one service.
 #[derive(Clone, Debug)]
 pub(crate) struct Checker {
-    key: VerifyingKey,
+    key: IssuerKey,
     issuer: String,
     service: String,
 }
@@ -107,10 +108,12 @@ impl Checker {
     pub(crate) fn external(auth: &ExternalTokenAuth) -> Result<Self, Error> {
         let path = &auth.public_key;
         let pem = read_bounded("the token key", path, limits::CONFIG_BYTES_MAX)?;
-        let key = VerifyingKey::from_public_key_pem(&pem).map_err(|error| Error::Key {
+        let key = IssuerKey::from_pem(&pem).ok_or_else(|| Error::Key {
             what: "the token key",
             path: path.clone(),
-            reason: format!("expected an Ed25519 public key in PEM ({error})"),
+            reason:
+                "expected a public key in PEM: Ed25519, ECDSA P-256 or RSA of 2048 bits and more"
+                    .to_owned(),
         })?;
         Ok(Self { key, issuer: auth.issuer.clone(), service: auth.service.clone() })
     }
@@ -126,17 +129,18 @@ impl Checker {
         let (header, payload) = signed.split_once('.').ok_or("the token is malformed")?;
         let decode =
             |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| "the token is malformed");
-        let signature =
-            Signature::from_slice(&decode(signature)?).map_err(|_| "the token is malformed")?;
+        let signature = decode(signature)?;
         // The algorithm is ours, not the token's to choose; the header only has to agree.
         let header: serde_json::Value =
             serde_json::from_slice(&decode(header)?).map_err(|_| "the token is malformed")?;
-        if header["alg"] != "EdDSA" {
-            return Err("the token is signed with an algorithm other than EdDSA");
+        if header["alg"] != self.key.algorithm() {
+            return Err(
+                "the token is signed with an algorithm other than that of the issuer's key",
+            );
         }
-        self.key
-            .verify_strict(signed.as_bytes(), &signature)
-            .map_err(|_| "the token is not signed by the issuer that this registry trusts")?;
+        if !self.key.verifies(signed.as_bytes(), &signature) {
+            return Err("the token is not signed by the issuer that this registry trusts");
+        }
         let claims: Claims =
             serde_json::from_slice(&decode(payload)?).map_err(|_| "the token is malformed")?;
         self.judge(claims, clock::unix_seconds())
@@ -206,7 +210,7 @@ impl Issuer {
     /// What checks these tokens.
     pub(crate) fn checker(&self) -> Checker {
         Checker {
-            key: self.key.verifying_key(),
+            key: IssuerKey::Ed25519(self.key.verifying_key()),
             issuer: self.service.clone(),
             service: self.service.clone(),
         }

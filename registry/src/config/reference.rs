@@ -157,7 +157,7 @@ const KEYS: &[Key] = &[
         "auth.external-token.public-key",
         "path",
         "-",
-        "Ed25519 public key, PEM, that signs the tokens.",
+        "Public key of the issuer, PEM: Ed25519 (EdDSA), ECDSA P-256 (ES256) or RSA (RS256).",
     ),
     key(
         "access[].users",
