@@ -124,6 +124,11 @@ impl Engine {
         &self.keys
     }
 
+    /// What happened in this root.
+    pub fn journal(&self) -> runtime::Journal {
+        runtime::Journal::in_folder(self.config.root.join("containers/events"))
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }

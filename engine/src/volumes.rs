@@ -1,9 +1,10 @@
 //! Volumes: data that outlives containers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use runtime::{MountKind, MountRequest, VolumeFlag, VolumeSource};
+use runtime::{EventKind, MountKind, MountRequest, VolumeFlag, VolumeSource};
 use serde_json::{Value, json};
 use store::{Image, Volume, VolumeName, VolumeRecord};
 
@@ -23,6 +24,39 @@ pub struct CreateVolume {
     pub name: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Options of the `local` driver: a folder of the host in place of one of the store's.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What the options of the `local` driver mean.
+///
+/// # Errors
+/// Options that are none, or file systems that would have to be mounted for all containers at once.
+fn folder_of_host(options: &BTreeMap<String, String>) -> Result<Option<PathBuf>> {
+    if options.is_empty() {
+        return Ok(None);
+    }
+    let refuse = |text: String| Err(Error::Invalid(format!("volume create: {text}")));
+    if let Some(unknown) =
+        options.keys().find(|key| !["type", "o", "device"].contains(&key.as_str()))
+    {
+        return refuse(format!(
+            "invalid option: {unknown:?}; the local driver has type, o and device"
+        ));
+    }
+    let get = |key: &str| options.get(key).map(String::as_str).unwrap_or_default();
+    let is_bind = get("o").split(',').any(|word| word == "bind" || word == "rbind");
+    match (get("type"), is_bind, get("device")) {
+        (_, _, "") => refuse("missing device in volume options".to_owned()),
+        ("" | "none" | "bind", true, device) if device.starts_with('/') => Ok(Some(device.into())),
+        ("" | "none" | "bind", true, device) => {
+            refuse(format!("device {device:?} is no absolute path"))
+        }
+        (kind, _, _) => refuse(format!(
+            "type {kind:?} would be mounted on the host for all containers at once, which nobody here would unmount; \
+             use type=none with o=bind, or --tmpfs"
+        )),
+    }
 }
 
 /// Which volumes a prune takes.
@@ -41,13 +75,24 @@ impl Volumes<'_> {
             Some(name) => (VolumeName::from_str(name)?, false),
             None => (random_name()?, true),
         };
-        Ok(self.engine.store().volumes().create(&VolumeRecord {
+        folder_of_host(&request.options)?;
+        if let Some(present) = self.engine.store().volumes().get(&name)? {
+            return Ok(present);
+        }
+        let made = self.engine.store().volumes().create(&VolumeRecord {
             name,
             created: crate::clock::now().to_string(),
             labels: request.labels.clone(),
-            options: BTreeMap::new(),
+            options: request.options.clone(),
             anonymous,
-        })?)
+        })?;
+        self.note("create", &made.record.name);
+        Ok(made)
+    }
+
+    fn note(&self, action: &str, name: &VolumeName) {
+        let attributes = [("driver", "local")];
+        self.engine.journal().note(EventKind::Volume, action, name.as_str(), &attributes);
     }
 
     /// All volumes, by name.
@@ -91,6 +136,7 @@ impl Volumes<'_> {
             )));
         }
         self.engine.store().volumes().remove(&volume.record.name)?;
+        self.note("destroy", &volume.record.name);
         Ok(())
     }
 
@@ -104,6 +150,7 @@ impl Volumes<'_> {
             }
             bytes += self.engine.store().volumes().bytes(&volume)?;
             self.engine.store().volumes().remove(&volume.record.name)?;
+            self.note("destroy", &volume.record.name);
             names.push(volume.record.name.to_string());
         }
         Ok((names, bytes))
@@ -114,13 +161,15 @@ impl Volumes<'_> {
         let volume = self.get(name)?;
         let labels = &volume.record.labels;
         let labels = if labels.is_empty() { Value::Null } else { json!(labels) };
+        let options = &volume.record.options;
+        let options = if options.is_empty() { Value::Null } else { json!(options) };
         Ok(json!({
             "CreatedAt": volume.record.created,
             "Driver": "local",
             "Labels": labels,
             "Mountpoint": volume.mountpoint,
             "Name": volume.record.name,
-            "Options": Value::Null,
+            "Options": options,
             "Scope": "local",
         }))
     }
@@ -143,15 +192,28 @@ impl Volumes<'_> {
             VolumeSource::Named(name) => Some(name.clone()),
             VolumeSource::Anonymous | VolumeSource::Path(_) => None,
         };
-        let volume = self.create(&CreateVolume { name, labels: BTreeMap::new() })?;
-        if !flag.no_copy {
+        let volume = self.create(&CreateVolume {
+            name,
+            labels: flag.labels.clone(),
+            options: flag.options.clone(),
+        })?;
+        let of_host = folder_of_host(&volume.record.options)?;
+        if let Some(folder) = of_host.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(Error::Invalid(format!(
+                "failed to mount local volume: mount {}:{}: no such file or directory",
+                folder.display(),
+                volume.mountpoint.display()
+            )));
+        }
+        if !flag.no_copy && of_host.is_none() {
             let path = flag.target.to_string_lossy();
             self.engine.store().volumes().fill(&volume, image.top().as_ref(), &path)?;
         }
         Ok(MountRequest {
             kind: MountKind::Volume {
                 name: volume.record.name.to_string(),
-                source: volume.mountpoint,
+                source: of_host.unwrap_or(volume.mountpoint),
+                subpath: flag.subpath.clone(),
             },
             target: flag.target.clone(),
             access: flag.access,

@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, Result};
 use crate::mounts::{Access, MissingSource, MountKind, MountRequest};
@@ -68,6 +70,7 @@ pub(crate) fn gather(
         },
         joined_shm,
         cgroup_view: None,
+        subpaths: BTreeMap::new(),
         throttle_counters: throttle_counters(),
     };
     Ok((facts, root))
@@ -88,6 +91,59 @@ pub(crate) fn lay_out_cgroups(
         facts.cgroup_view = Some(target.to_owned());
     }
     Ok(())
+}
+
+/// Parts of volumes, bound for the moment in the mount namespace of a monitor, so that the library is given paths in which nobody
+/// else can put a link. Gone when dropped, which must be before the folder is removed.
+#[derive(Debug, Default)]
+pub(crate) struct Subpaths(Vec<PathBuf>);
+
+impl Subpaths {
+    /// Binds what the options ask for below `dir` and notes it in the facts.
+    pub(crate) fn bind(facts: &mut Facts, options: &RunOptions, dir: &Path) -> Result<Self> {
+        let mut bound = Self::default();
+        for mount in &options.mounts {
+            let MountKind::Volume { source, subpath: Some(subpath), .. } = &mount.kind else {
+                continue;
+            };
+            let place = dir.join(format!("subpath-{}", bound.0.len()));
+            bind_inside(source, subpath, &place)?;
+            bound.0.push(place.clone());
+            facts.subpaths.insert(mount.target.clone(), place);
+        }
+        Ok(bound)
+    }
+}
+
+impl Drop for Subpaths {
+    fn drop(&mut self) {
+        for place in &self.0 {
+            let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+/// Binds a path inside a volume, looked up with the volume as the root of everything.
+fn bind_inside(volume: &Path, subpath: &Path, place: &Path) -> Result<()> {
+    use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+    let shown = volume.join(subpath);
+    let inside = Root::open(volume)?
+        .open_inside(subpath, OFlags::PATH)
+        .map_err(Error::file("mount the part of the volume", &shown))?;
+    let stat =
+        rustix::fs::fstat(&inside).map_err(|error| Error::file("look at", &shown)(error.into()))?;
+    match rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+        true => state::make_private_dir(place)?,
+        false => state::write_atomically(place, b"")?,
+    }
+    let act = || Error::file("mount the part of the volume", &shown);
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(&inside, "", flags).map_err(|error| act()(error.into()))?;
+    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&tree, "", rustix::fs::CWD, place, empty).map_err(|error| act()(error.into()))
 }
 
 /// Refuses at once what `--mount` says must be there.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::block_io::DeviceLimit;
 use crate::log::json_file::DockerTime;
 use crate::mounts::{Access, MountKind, MountRequest};
 use crate::options::{LogDriverName, LogOptions, NetworkMode, RunOptions, SeccompChoice};
@@ -119,6 +120,10 @@ fn host_config_settings(options: &RunOptions) -> Value {
         "GroupAdd": list_or_null(&options.group_add),
         "IpcMode": match options.ipc.to_string() { mode if mode.is_empty() => "private".to_owned(), mode => mode },
         "Cgroup": "",
+        "Annotations": match options.annotations.is_empty() {
+            true => Value::Null,
+            false => json!(options.annotations),
+        },
         "OomScoreAdj": options.oom_score_adj.unwrap_or(0),
         "PidMode": options.pid.to_string(),
         "Privileged": options.privileged,
@@ -146,6 +151,17 @@ fn host_config_limits(options: &RunOptions) -> Value {
         "BlkioWeight": limits.blkio_weight.unwrap_or(0),
         "CpuPeriod": limits.cpu_period.unwrap_or(0),
         "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpuRealtimePeriod": limits.cpu_realtime_period.unwrap_or(0),
+        "CpuRealtimeRuntime": limits.cpu_realtime_runtime.unwrap_or(0),
+        "BlkioWeightDevice": device_limits(&options.block_limits.weights, "Weight"),
+        "BlkioDeviceReadBps": device_limits(&options.block_limits.read_bytes, "Rate"),
+        "BlkioDeviceWriteBps": device_limits(&options.block_limits.write_bytes, "Rate"),
+        "BlkioDeviceReadIOps": device_limits(&options.block_limits.read_operations, "Rate"),
+        "BlkioDeviceWriteIOps": device_limits(&options.block_limits.write_operations, "Rate"),
+        "DeviceCgroupRules": match options.device_rules.as_slice() {
+            [] => Value::Null,
+            rules => json!(rules),
+        },
         "CpusetCpus": limits.cpuset_cpus.clone().unwrap_or_default(),
         "CpusetMems": limits.cpuset_mems.clone().unwrap_or_default(),
         "Devices": options.devices.iter().map(|device| json!({
@@ -160,6 +176,10 @@ fn host_config_limits(options: &RunOptions) -> Value {
             "Name": limit.name(), "Hard": limit.hard(), "Soft": limit.soft(),
         })).collect::<Vec<_>>(),
     })
+}
+
+fn device_limits(limits: &[DeviceLimit], key: &str) -> Value {
+    limits.iter().map(|limit| json!({ "Path": limit.path, key: limit.value })).collect()
 }
 
 fn config(record: &Record) -> Value {
@@ -247,7 +267,7 @@ fn graph_driver(rootfs: &RootFs) -> Value {
 fn mount_point(mount: &MountRequest) -> Value {
     let (kind, name, source) = match &mount.kind {
         MountKind::Bind { source, .. } => ("bind", None, Some(source)),
-        MountKind::Volume { name, source } => ("volume", Some(name), Some(source)),
+        MountKind::Volume { name, source, .. } => ("volume", Some(name), Some(source)),
         MountKind::Tmpfs { .. } => ("tmpfs", None, None),
     };
     let mut document = json!({

@@ -8,6 +8,7 @@
 //! Everything decided before the fork is data ([`spec`]); everything after it is a list of kernel calls.
 
 mod attach;
+mod block_io;
 mod bundle;
 mod caps;
 mod cgroup;
@@ -49,6 +50,7 @@ mod user;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub use block_io::{BlockLimits, DeviceLimit, DeviceRule};
 pub use caps::{Capabilities, Capability, Grant};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Event, EventKind, EventQuery, Journal};

@@ -1,5 +1,6 @@
 //! What is mounted into a container: the grammars of `-v`, `--mount` and `--tmpfs`, and the request they end in.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub enum MountKind {
         name: String,
         /// Its folder on the host.
         source: PathBuf,
+        /// What of it is mounted, looked up inside it at each start; all of it where nothing is said.
+        #[serde(default)]
+        subpath: Option<PathBuf>,
     },
     /// Memory.
     Tmpfs {
@@ -90,6 +94,29 @@ pub struct VolumeFlag {
     pub no_copy: bool,
     /// What to do with a missing source.
     pub missing: MissingSource,
+    /// `volume-subpath`.
+    pub subpath: Option<PathBuf>,
+    /// `volume-label`, for a volume that is made.
+    pub labels: BTreeMap<String, String>,
+    /// `volume-opt`, for a volume that is made.
+    pub options: BTreeMap<String, String>,
+}
+
+impl VolumeFlag {
+    /// A mount of `source` that can be written, with nothing else said.
+    pub fn new(source: VolumeSource, target: impl Into<PathBuf>) -> Self {
+        Self {
+            source,
+            target: target.into(),
+            access: Access::ReadWrite,
+            propagation: "rprivate".to_owned(),
+            no_copy: false,
+            missing: MissingSource::Create,
+            subpath: None,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+        }
+    }
 }
 
 /// A `--mount` as written.
@@ -126,14 +153,7 @@ pub fn parse_volume(text: &str) -> Result<VolumeFlag> {
         ),
         _ => return Err(bad("write [SOURCE:]TARGET[:OPTIONS]")),
     };
-    let mut flag = VolumeFlag {
-        source,
-        target: parse_target("-v", text, target)?,
-        access: Access::ReadWrite,
-        propagation: "rprivate".to_owned(),
-        no_copy: false,
-        missing: MissingSource::Create,
-    };
+    let mut flag = VolumeFlag::new(source, parse_target("-v", text, target)?);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "rw" => flag.access = Access::ReadWrite,
@@ -156,53 +176,139 @@ pub fn parse_volume(text: &str) -> Result<VolumeFlag> {
 /// # Errors
 /// What cannot be meant, with what would be right.
 pub fn parse_mount(text: &str) -> Result<MountFlag> {
-    let bad = |reason: String| Error::invalid("--mount", text, reason);
-    let (mut kind, mut source, mut target) = ("volume", None, None);
-    let (mut access, mut propagation, mut no_copy) =
-        (Access::ReadWrite, "rprivate".to_owned(), false);
-    let mut tmpfs = Vec::new();
+    let mut fields = MountFields::default();
     for field in text.split(',') {
         let (key, value) = field.split_once('=').unwrap_or((field, "true"));
-        match key.to_ascii_lowercase().as_str() {
-            "type" => kind = value,
-            "source" | "src" => source = Some(value),
-            "target" | "destination" | "dst" => target = Some(value),
-            "readonly" | "ro" => {
-                access =
-                    parse_access(value).ok_or_else(|| bad(format!("{key} is true or false")))?
+        fields.take(&key.to_ascii_lowercase(), value).map_err(|reason| {
+            let reason = if reason.is_empty() {
+                format!("unexpected key '{key}' in '{field}'")
+            } else {
+                reason
+            };
+            Error::invalid("--mount", text, reason)
+        })?;
+    }
+    fields.finish(text)
+}
+
+/// The fields of a `--mount` as they come.
+#[derive(Debug, Default)]
+struct MountFields {
+    kind: Option<String>,
+    source: Option<String>,
+    target: Option<String>,
+    read_only: bool,
+    propagation: Option<String>,
+    no_copy: bool,
+    tmpfs: Vec<String>,
+    subpath: Option<PathBuf>,
+    labels: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
+}
+
+impl MountFields {
+    /// Takes one field; an empty reason means that there is no such key.
+    fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let truth = || match value {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(format!("{key} is true or false")),
+        };
+        let pair = || match value.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => (value.to_owned(), String::new()),
+        };
+        match key {
+            "type" => self.kind = Some(value.to_owned()),
+            "source" | "src" => self.source = Some(value.to_owned()),
+            "target" | "destination" | "dst" => self.target = Some(value.to_owned()),
+            "readonly" | "ro" => self.read_only = truth()?,
+            "bind-propagation" if PROPAGATIONS.contains(&value) => {
+                self.propagation = Some(value.to_owned());
             }
-            "bind-propagation" if PROPAGATIONS.contains(&value) => propagation = value.to_owned(),
-            "volume-nocopy" => no_copy = value == "true" || value == "1",
-            "tmpfs-size" => tmpfs.push(format!("size={value}")),
-            "tmpfs-mode" => tmpfs.push(format!("mode={value}")),
-            _ => return Err(bad(format!("unexpected key '{key}' in '{field}'"))),
+            "bind-propagation" => return Err(format!("propagation is one of {PROPAGATIONS:?}")),
+            // Both are what always happens: everything below is bound, and read-only with it.
+            "bind-recursive" if matches!(value, "enabled" | "readonly") => {}
+            "bind-recursive" => {
+                return Err("bind-recursive is enabled or readonly here: mounts below the source come along, and cannot be \
+                            written where it cannot"
+                    .to_owned());
+            }
+            "consistency" => {}
+            "volume-nocopy" => self.no_copy = truth()?,
+            "volume-subpath" => self.subpath = Some(subpath(value)?),
+            "volume-label" => self.labels.extend([pair()]),
+            "volume-opt" => self.options.extend([pair()]),
+            "volume-driver" if value == "local" => {}
+            "volume-driver" => {
+                return Err(format!("volume driver {value:?} is not there; the driver is local"));
+            }
+            "tmpfs-size" => self.tmpfs.push(format!("size={value}")),
+            "tmpfs-mode" => self.tmpfs.push(format!("mode={value}")),
+            _ => return Err(String::new()),
         }
+        Ok(())
     }
-    let target = parse_target(
-        "--mount",
-        text,
-        target.ok_or_else(|| bad("a target is required".to_owned()))?,
-    )?;
-    let source = match (kind, source) {
-        ("tmpfs", None) => {
-            let kind = MountKind::Tmpfs { options: tmpfs };
-            return Ok(MountFlag::Tmpfs(MountRequest { kind, target, access, propagation }));
+
+    fn finish(self, text: &str) -> Result<MountFlag> {
+        let bad = |reason: &str| Error::invalid("--mount", text, reason);
+        let target = self.target.as_deref().ok_or_else(|| bad("a target is required"))?;
+        let target = parse_target("--mount", text, target)?;
+        let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let propagation = self.propagation.clone().unwrap_or_else(|| "rprivate".to_owned());
+        let kind = self.kind.as_deref().unwrap_or("volume");
+        if kind != "tmpfs" && !self.tmpfs.is_empty() {
+            return Err(bad("tmpfs-size and tmpfs-mode belong to type=tmpfs"));
         }
-        ("tmpfs", Some(_)) => return Err(bad("type=tmpfs has no source".to_owned())),
-        ("bind", Some(path)) if path.starts_with('/') => VolumeSource::Path(path.into()),
-        ("bind", _) => return Err(bad("type=bind needs source=/absolute/path".to_owned())),
-        ("volume", None | Some("")) => VolumeSource::Anonymous,
-        ("volume", Some(name)) if is_volume_name(name) => VolumeSource::Named(name.to_owned()),
-        ("volume", Some(_)) => {
-            return Err(bad("type=volume needs the name of a volume as its source".to_owned()));
+        let of_volume = self.no_copy
+            || self.subpath.is_some()
+            || !self.labels.is_empty()
+            || !self.options.is_empty();
+        if kind != "volume" && of_volume {
+            return Err(bad("options of a volume belong to type=volume"));
         }
-        _ => return Err(bad(format!("mount type '{kind}' is unknown; use bind, volume or tmpfs"))),
-    };
-    if !tmpfs.is_empty() {
-        return Err(bad("tmpfs-size and tmpfs-mode belong to type=tmpfs".to_owned()));
+        if kind != "bind" && self.propagation.is_some() {
+            return Err(bad("bind-propagation belongs to type=bind"));
+        }
+        let source = match (kind, self.source.as_deref()) {
+            ("tmpfs", None) => {
+                let kind = MountKind::Tmpfs { options: self.tmpfs };
+                return Ok(MountFlag::Tmpfs(MountRequest { kind, target, access, propagation }));
+            }
+            ("tmpfs", Some(_)) => return Err(bad("type=tmpfs has no source")),
+            ("bind", Some(path)) if path.starts_with('/') => VolumeSource::Path(path.into()),
+            ("bind", _) => return Err(bad("type=bind needs source=/absolute/path")),
+            ("volume", None | Some("")) => VolumeSource::Anonymous,
+            ("volume", Some(name)) if is_volume_name(name) => VolumeSource::Named(name.to_owned()),
+            ("volume", Some(_)) => {
+                return Err(bad("type=volume needs the name of a volume as its source"));
+            }
+            (kind, _) => {
+                return Err(bad(&format!(
+                    "mount type '{kind}' is unknown; use bind, volume or tmpfs"
+                )));
+            }
+        };
+        Ok(MountFlag::Volume(VolumeFlag {
+            access,
+            propagation,
+            no_copy: self.no_copy,
+            missing: MissingSource::Refuse,
+            subpath: self.subpath,
+            labels: self.labels,
+            options: self.options,
+            ..VolumeFlag::new(source, target)
+        }))
     }
-    let missing = MissingSource::Refuse;
-    Ok(MountFlag::Volume(VolumeFlag { source, target, access, propagation, no_copy, missing }))
+}
+
+/// A path below a volume: not absolute, and with nothing that leads up.
+fn subpath(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    match path.components().all(|part| matches!(part, Component::Normal(_))) && !text.is_empty() {
+        true => Ok(path.to_owned()),
+        false => Err("volume-subpath must be a relative path inside the volume".to_owned()),
+    }
 }
 
 /// `--tmpfs TARGET[:OPTIONS]`.
@@ -253,14 +359,6 @@ fn is_volume_name(text: &str) -> bool {
     characters.next().is_some_and(|first| first.is_ascii_alphanumeric())
         && text.len() > 1
         && characters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
-}
-
-fn parse_access(value: &str) -> Option<Access> {
-    match value {
-        "true" | "1" => Some(Access::ReadOnly),
-        "false" | "0" => Some(Access::ReadWrite),
-        _ => None,
-    }
 }
 
 /// A target is absolute, is not the root, and is kept without `.` and `..` so that it cannot be read two ways.
@@ -316,7 +414,19 @@ mod tests {
             panic!("a tmpfs expected");
         };
         assert_eq!(request.kind, MountKind::Tmpfs { options: vec!["size=64m".into()] });
+        let MountFlag::Volume(flag) =
+            parse_mount("source=data,target=/x,volume-subpath=a/b,volume-label=k=v").unwrap()
+        else {
+            panic!("a volume expected");
+        };
+        assert_eq!(flag.subpath.as_deref(), Some(Path::new("a/b")));
+        assert_eq!(flag.labels["k"], "v");
         for bad in [
+            "source=data,target=/x,volume-subpath=../up",
+            "source=data,target=/x,volume-subpath=/abs",
+            "type=bind,source=/srv,target=/x,volume-nocopy",
+            "type=bind,source=/srv,target=/x,bind-recursive=writable",
+            "source=data,target=/x,volume-driver=nfs",
             "type=bind,target=/x",
             "source=/srv,target=/x",
             "type=tmpfs,src=/a,dst=/b",

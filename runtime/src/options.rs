@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::block_io::{BlockLimits, DeviceRule};
 use crate::error::{Error, Result};
 use crate::mounts::MountRequest;
 use crate::network::{EndpointRequest, ExposedPort, PublishedPort};
@@ -70,6 +71,12 @@ pub struct RunOptions {
     pub ulimits: Vec<Ulimit>,
     /// `--device`.
     pub devices: Vec<Device>,
+    /// `--device-cgroup-rule`.
+    pub device_rules: Vec<DeviceRule>,
+    /// `--device-read-bps` and its like.
+    pub block_limits: BlockLimits,
+    /// `--annotation`.
+    pub annotations: BTreeMap<String, String>,
     /// `--sysctl`.
     pub sysctls: BTreeMap<String, String>,
     /// `--shm-size`, in bytes.
@@ -236,6 +243,10 @@ pub struct Resources {
     pub cpu_period: Option<u64>,
     /// `--cpu-quota`, microseconds.
     pub cpu_quota: Option<i64>,
+    /// `--cpu-rt-period`, microseconds.
+    pub cpu_realtime_period: Option<u64>,
+    /// `--cpu-rt-runtime`, microseconds.
+    pub cpu_realtime_runtime: Option<i64>,
     /// `--cpuset-cpus`.
     pub cpuset_cpus: Option<String>,
     /// `--cpuset-mems`.
@@ -264,6 +275,8 @@ impl Resources {
             cpu_shares: new.cpu_shares.or(old.cpu_shares),
             cpu_period: new.cpu_period.or(old.cpu_period.filter(|_| keeps_quota)),
             cpu_quota: new.cpu_quota.or(old.cpu_quota.filter(|_| keeps_quota)),
+            cpu_realtime_period: new.cpu_realtime_period.or(old.cpu_realtime_period),
+            cpu_realtime_runtime: new.cpu_realtime_runtime.or(old.cpu_realtime_runtime),
             cpuset_cpus: new.cpuset_cpus.or(old.cpuset_cpus),
             cpuset_mems: new.cpuset_mems.or(old.cpuset_mems),
             pids: new.pids.or(old.pids),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
+use crate::block_io::DeviceRule;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::mounts::{Access, MountKind, MountRequest};
@@ -34,6 +35,8 @@ pub(crate) struct Facts {
     pub(crate) joined_shm: Option<PathBuf>,
     /// The tree to be bound at `/sys/fs/cgroup`, where this program has laid one out.
     pub(crate) cgroup_view: Option<PathBuf>,
+    /// Where the parts of volumes are that are mounted, by the path inside.
+    pub(crate) subpaths: BTreeMap<PathBuf, PathBuf>,
     /// Number of processors that have throttling counters to hide.
     pub(crate) throttle_counters: u32,
 }
@@ -142,16 +145,32 @@ fn linux(plan: &Plan<'_>, facts: &Facts) -> Result<Value> {
     let mut linux = json!({
         "cgroupsPath": cgroup_path(plan.id),
         "namespaces": namespaces(options, facts),
-        "resources": resources(&options.resources, options.privileged, facts)?,
+        "resources": resources(options, facts)?,
         "devices": facts.devices.iter().map(device).collect::<Vec<_>>(),
         "rootfsPropagation": "private",
-        "sysctl": options.sysctls,
+        "sysctl": sysctls(options),
     });
     if !options.privileged {
         linux["maskedPaths"] = json!(masked_paths(facts.throttle_counters));
         linux["readonlyPaths"] = json!(READ_ONLY_PATHS);
     }
     Ok(linux)
+}
+
+/// In a network namespace of its own a container needs no right to take a low port or to ping, as in Docker: the ports there
+/// are its own.
+fn sysctls(options: &RunOptions) -> BTreeMap<String, String> {
+    const OWN_NETWORK: [(&str, &str); 2] = [
+        ("net.ipv4.ip_unprivileged_port_start", "0"),
+        ("net.ipv4.ping_group_range", "0 2147483647"),
+    ];
+    let mut all = options.sysctls.clone();
+    if matches!(options.network, NetworkMode::None | NetworkMode::Named(_)) {
+        for (name, value) in OWN_NETWORK {
+            all.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+    all
 }
 
 /// Hidden from containers: they tell about, or let them touch, the host.
@@ -226,7 +245,7 @@ fn mounts(options: &RunOptions, facts: &Facts) -> Vec<Value> {
     }
     let mut requested: Vec<&MountRequest> = options.mounts.iter().collect();
     requested.sort_by_key(|mount| mount.target.components().count());
-    list.extend(requested.into_iter().map(requested_mount));
+    list.extend(requested.into_iter().map(|request| requested_mount(request, facts)));
     list
 }
 
@@ -271,19 +290,22 @@ fn default_mounts(options: &RunOptions, facts: &Facts) -> Vec<Value> {
     list
 }
 
-fn requested_mount(request: &MountRequest) -> Value {
+fn requested_mount(request: &MountRequest, facts: &Facts) -> Value {
     let access = match request.access {
         Access::ReadOnly => "ro",
         Access::ReadWrite => "rw",
     };
     let target = request.target.display().to_string();
     match &request.kind {
-        MountKind::Bind { source, .. } | MountKind::Volume { source, .. } => mount(
-            &target,
-            "bind",
-            &source.display().to_string(),
-            &["rbind", &request.propagation, access],
-        ),
+        MountKind::Bind { source, .. } | MountKind::Volume { source, .. } => {
+            let source = facts.subpaths.get(&request.target).unwrap_or(source);
+            let mut words = vec!["rbind", &request.propagation, access];
+            if request.access == Access::ReadOnly {
+                // Also what is mounted below the source.
+                words.push("rro");
+            }
+            mount(&target, "bind", &source.display().to_string(), &words)
+        }
         MountKind::Tmpfs { options } => {
             let mut all = vec!["nosuid", "nodev", access];
             if !options.iter().any(|option| option == "exec") {
@@ -314,9 +336,14 @@ const CPU_PERIOD_MICROSECONDS: i64 = 100_000;
 const NANOS_PER_CPU: i64 = 1_000_000_000;
 const SMALLEST_MEMORY: i64 = 6 << 20;
 
-fn resources(limits: &Resources, privileged: bool, facts: &Facts) -> Result<Value> {
-    let mut resources = limits_document(limits, facts.swap_limits)?;
-    resources["devices"] = json!(device_rules(privileged, &facts.devices));
+fn resources(options: &RunOptions, facts: &Facts) -> Result<Value> {
+    let mut resources = limits_document(&options.resources, facts.swap_limits)?;
+    let mut rules = device_rules(options.privileged, &facts.devices);
+    rules.extend(options.device_rules.iter().map(DeviceRule::document));
+    resources["devices"] = json!(rules);
+    for (name, value) in options.block_limits.document()? {
+        resources["blockIO"][name] = value;
+    }
     Ok(resources)
 }
 
@@ -347,6 +374,8 @@ pub(crate) fn limits_document(limits: &Resources, swap_limits: bool) -> Result<V
         ("shares", limits.cpu_shares.map(Value::from)),
         ("period", limits.cpu_period.map(Value::from)),
         ("quota", limits.cpu_quota.map(Value::from)),
+        ("realtimePeriod", limits.cpu_realtime_period.map(Value::from)),
+        ("realtimeRuntime", limits.cpu_realtime_runtime.map(Value::from)),
         ("cpus", limits.cpuset_cpus.clone().map(Value::from)),
         ("mems", limits.cpuset_mems.clone().map(Value::from)),
     ];

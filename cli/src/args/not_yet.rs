@@ -35,17 +35,7 @@ const FLAGS: &[(&str, &[&str])] = &[
     (
         "run",
         &[
-            "attach",
-            "annotation",
-            "blkio-weight-device",
             "cgroup-parent",
-            "cpu-rt-period",
-            "cpu-rt-runtime",
-            "device-cgroup-rule",
-            "device-read-bps",
-            "device-read-iops",
-            "device-write-bps",
-            "device-write-iops",
             "disable-content-trust",
             "gpus",
             "isolation",
@@ -57,7 +47,6 @@ const FLAGS: &[(&str, &[&str])] = &[
             "use-api-socket",
             "userns",
             "volume-driver",
-            "volumes-from",
         ],
     ),
     (
@@ -93,7 +82,6 @@ const INSTEAD: &[(&str, &str)] = &[
     ("disable-content-trust", "the trust policy decides: see `wherry verify` and --policy"),
     ("load", "a build always ends in the store of this machine"),
     ("output", "`wherry save` and `wherry export` write files"),
-    ("volumes-from", "name each volume again with -v"),
 ];
 
 /// What to do instead of Docker's command with these words; nothing where it is none, or is there.
@@ -103,11 +91,7 @@ pub(super) fn command(words: &str) -> Option<&'static str> {
 
 /// Whether Docker's `verb` has this flag: its long name, or its letter.
 pub(super) fn flag(verb: &str, name: &str) -> bool {
-    let long = match name {
-        "a" => "attach",
-        long => long,
-    };
-    FLAGS.iter().any(|(verbs, flags)| same_verb(verbs, verb) && flags.contains(&long))
+    FLAGS.iter().any(|(verbs, flags)| same_verb(verbs, verb) && flags.contains(&name))
 }
 
 /// What to do instead of a flag.

@@ -113,6 +113,7 @@ fn the_first_line_of_a_mistake_names_it() {
         ("image --zebra", "unknown flag: --zebra"),
         ("trust key --zebra", "unknown flag: --zebra"),
         ("run --gpus all busybox", "flag not supported yet: --gpus"),
+        ("run --runtime x busybox", "flag not supported yet: --runtime"),
         ("image ls --tree", "flag not supported yet: --tree"),
         (
             "rm -f=perhaps c",

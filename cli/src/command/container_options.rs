@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use engine::oci::{Healthcheck, Platform};
 use engine::runtime::{
-    Device, LogOptions, MountFlag, MountRequest, NamespaceMode, Resources, RestartPolicy,
-    RunOptions, SeccompChoice, Signal, Ulimit, VolumeFlag, parse_mount, parse_tmpfs, parse_volume,
+    Device, DeviceRule, LogOptions, MountFlag, MountRequest, NamespaceMode, Resources,
+    RestartPolicy, RunOptions, SeccompChoice, Signal, Ulimit, VolumeFlag, parse_mount, parse_tmpfs,
+    parse_volume,
 };
 
+use super::block_options::BlockOptions;
 use super::health_options::HealthOptions;
 use super::network_options::NetworkOptions;
 use super::resource_options::{ResourceOptions, bytes};
@@ -20,12 +22,17 @@ pub(crate) struct ContainerOptions {
     #[command(flatten)]
     limits: ResourceOptions,
     #[command(flatten)]
+    block: BlockOptions,
+    #[command(flatten)]
     health: HealthOptions,
     #[command(flatten)]
     networks: NetworkOptions,
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "list")]
     add_host: Vec<String>,
+    /// Add an annotation to the container (passed through to the OCI runtime)
+    #[arg(long, value_name = "map")]
+    annotation: Vec<String>,
     /// Add Linux capabilities
     #[arg(long, value_name = "list")]
     cap_add: Vec<String>,
@@ -41,6 +48,9 @@ pub(crate) struct ContainerOptions {
     /// Add a host device to the container
     #[arg(long, value_name = "list")]
     device: Vec<String>,
+    /// Add a rule to the cgroup allowed devices list
+    #[arg(long, value_name = "list")]
+    device_cgroup_rule: Vec<String>,
     /// Set custom DNS servers
     #[arg(long, value_name = "list")]
     dns: Vec<String>,
@@ -161,6 +171,9 @@ pub(crate) struct ContainerOptions {
     /// Bind mount a volume
     #[arg(short, long, value_name = "list")]
     volume: Vec<String>,
+    /// Mount volumes from the specified container(s)
+    #[arg(long, value_name = "list")]
+    pub(crate) volumes_from: Vec<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "string")]
     workdir: Option<String>,
@@ -217,6 +230,9 @@ impl ContainerOptions {
             resources: self.resources()?,
             ulimits: parsed::<Ulimit>(&self.ulimit)?,
             devices: parsed::<Device>(&self.device)?,
+            device_rules: parsed::<DeviceRule>(&self.device_cgroup_rule)?,
+            block_limits: self.block.limits()?,
+            annotations: pairs("--annotation", &self.annotation)?.into_iter().collect(),
             sysctls: pairs("--sysctl", &self.sysctl)?.into_iter().collect(),
             shm_size: self.shm_size.as_deref().map(|text| bytes("--shm-size", text)).transpose()?,
             oom_score_adj: self.oom_score_adj,

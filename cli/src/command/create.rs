@@ -50,6 +50,7 @@ pub(crate) fn make(
         image: image.to_owned(),
         platform: options.platform.clone(),
         volumes: options.volumes()?,
+        volumes_from: options.volumes_from.clone(),
         options: run,
     };
     let id = session.engine()?.containers().create(request)?;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod attest;
+mod block_options;
 mod boot;
 mod build;
 mod build_attest;

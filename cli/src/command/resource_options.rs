@@ -17,6 +17,12 @@ pub(crate) struct ResourceOptions {
     /// Limit CPU CFS (Completely Fair Scheduler) quota
     #[arg(long, value_name = "int", allow_negative_numbers = true)]
     cpu_quota: Option<i64>,
+    /// Limit CPU real-time period in microseconds
+    #[arg(long, value_name = "int")]
+    cpu_rt_period: Option<u64>,
+    /// Limit CPU real-time runtime in microseconds
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    cpu_rt_runtime: Option<i64>,
     /// CPU shares (relative weight)
     #[arg(short, long, value_name = "int")]
     cpu_shares: Option<u64>,
@@ -57,6 +63,8 @@ impl ResourceOptions {
             cpu_shares: self.cpu_shares,
             cpu_period: self.cpu_period,
             cpu_quota: self.cpu_quota,
+            cpu_realtime_period: self.cpu_rt_period,
+            cpu_realtime_runtime: self.cpu_rt_runtime,
             cpuset_cpus: self.cpuset_cpus.clone(),
             cpuset_mems: self.cpuset_mems.clone(),
             pids: self.pids_limit,

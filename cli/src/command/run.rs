@@ -1,3 +1,6 @@
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
 use engine::runtime::{AttachEnd, AttachOptions, DetachKeys, Input, SignalProxy, Streams};
 
 use super::Session;
@@ -10,6 +13,9 @@ use crate::error::{Error, Result};
 pub(crate) struct Args {
     #[command(flatten)]
     options: ContainerOptions,
+    /// Attach to STDIN, STDOUT or STDERR
+    #[arg(short, long, value_name = "list")]
+    attach: Vec<String>,
     /// Run container in background and print container ID
     #[arg(short, long)]
     detach: bool,
@@ -42,9 +48,19 @@ impl Args {
                 kind: engine::ErrorKind::Invalid,
             });
         }
-        let attach =
-            attach_options(self.options.interactive, self.detach_keys.as_deref(), self.sig_proxy)
-                .map_err(&in_run)?;
+        if self.detach && !self.attach.is_empty() {
+            return Err(in_run(Error::refused(
+                "conflicting options: cannot specify both --attach and --detach",
+                "",
+            )));
+        }
+        let chosen = Chosen::of(&self.attach).map_err(&in_run)?;
+        let interactive = self.options.interactive && chosen.stdin;
+        let mut attach = attach_options(interactive, self.detach_keys.as_deref(), self.sig_proxy)
+            .map_err(&in_run)?;
+        if !(chosen.stdout && chosen.stderr) {
+            attach.streams = chosen.streams(interactive).map_err(&in_run)?;
+        }
         let id = make(session, &self.options, &self.image, request).map_err(&in_run)?;
         let containers = session.engine()?.containers();
         if self.detach {
@@ -55,6 +71,55 @@ impl Args {
             AttachEnd::Exited(0) | AttachEnd::Detached => Ok(()),
             AttachEnd::Exited(code) => Err(Error::Status(u8::try_from(code & 0xff).unwrap_or(1))),
         }
+    }
+}
+
+/// Which streams `--attach` names; all where it names none.
+#[derive(Debug, PartialEq, Eq)]
+struct Chosen {
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+}
+
+impl Chosen {
+    fn of(names: &[String]) -> Result<Self> {
+        let all = names.is_empty();
+        let mut chosen = Self { stdin: all, stdout: all, stderr: all };
+        for name in names {
+            match name.to_ascii_lowercase().as_str() {
+                "stdin" => chosen.stdin = true,
+                "stdout" => chosen.stdout = true,
+                "stderr" => chosen.stderr = true,
+                _ => {
+                    return Err(Error::refused(
+                        format!(
+                            "invalid argument {name:?} for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
+                        ),
+                        "",
+                    ));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The streams that were chosen, and nothing in place of the others.
+    fn streams(&self, interactive: bool) -> Result<Streams> {
+        let fail = |source| Error::File { act: "open", path: "/dev/null".to_owned(), source };
+        let lend = |wanted: bool, stream: BorrowedFd<'_>| -> std::io::Result<OwnedFd> {
+            match wanted {
+                true => stream.try_clone_to_owned(),
+                false => Ok(File::options().write(true).open("/dev/null")?.into()),
+            }
+        };
+        let stdin = match interactive {
+            true => Some(std::io::stdin().as_fd().try_clone_to_owned().map_err(fail)?),
+            false => None,
+        };
+        let stdout = lend(self.stdout, std::io::stdout().as_fd()).map_err(fail)?;
+        let stderr = lend(self.stderr, std::io::stderr().as_fd()).map_err(fail)?;
+        Ok(Streams::new(stdin, stdout, stderr))
     }
 }
 

@@ -200,6 +200,9 @@ impl PruneArgs {
         let (removed, _) = container_prune::prune(session, &containers)?;
         section(session, "Deleted Containers:", &removed)?;
         let engine = session.engine()?;
+        let unused = super::network::PruneFilter::parse(&self.filter, now)?;
+        let networks = engine.networks().prune(&|network| unused.takes(network))?;
+        section(session, "Deleted Networks:", &networks)?;
         if self.volumes {
             let (volumes, freed) = engine.volumes().prune(VolumePrune::Anonymous)?;
             section(session, "Deleted Volumes:", &volumes)?;
@@ -226,7 +229,11 @@ impl PruneArgs {
     }
 
     fn question(&self) -> String {
-        let mut lines = vec!["WARNING! This will remove:", "  - all stopped containers"];
+        let mut lines = vec![
+            "WARNING! This will remove:",
+            "  - all stopped containers",
+            "  - all networks not used by at least one container",
+        ];
         if self.volumes {
             lines.push("  - all anonymous volumes not used by at least one container");
         }

@@ -34,6 +34,9 @@ struct CreateArgs {
     /// Set metadata for a volume
     #[arg(long, value_name = "list")]
     label: Vec<String>,
+    /// Set driver specific options
+    #[arg(short, long, value_name = "map")]
+    opt: Vec<String>,
     #[arg(value_name = "[VOLUME]")]
     name: Option<String>,
 }
@@ -114,8 +117,11 @@ impl CreateArgs {
             Some((key, value)) => (key.to_owned(), value.to_owned()),
             None => (text.clone(), String::new()),
         };
-        let request =
-            CreateVolume { name: self.name, labels: self.label.iter().map(pair).collect() };
+        let request = CreateVolume {
+            name: self.name,
+            labels: self.label.iter().map(pair).collect(),
+            options: self.opt.iter().map(pair).collect(),
+        };
         let volume = session.engine()?.volumes().create(&request)?;
         session.ui.line(&volume.record.name)
     }

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use oci::{Descriptor, Platform, Reference};
 use runtime::{
-    Access, ContainerId, CreateRequest, MissingSource, MountKind, MountRequest, RootFs, RunOptions,
-    VolumeFlag, VolumeSource,
+    Access, ContainerId, CreateRequest, MountKind, MountRequest, RootFs, RunOptions, VolumeFlag,
+    VolumeSource,
 };
 use store::{Image, Mounts, Name, SnapshotKey};
 
@@ -25,6 +25,8 @@ pub struct CreateContainer {
     pub name: Option<String>,
     /// `-v` and `--mount type=bind|volume`, as written.
     pub volumes: Vec<VolumeFlag>,
+    /// `--volumes-from`, as written.
+    pub volumes_from: Vec<String>,
     /// Everything else.
     pub options: RunOptions,
 }
@@ -43,7 +45,9 @@ pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<Contai
     lease.hold(allowed.image.root().digest())?;
     engine.store().layers().unpack(&allowed.image.layers(), &lease)?;
 
+    let shared = mounts_of_others(engine, &request)?;
     let mut options = request.options;
+    options.mounts.extend(shared);
     let volumes = volume_mounts(engine, &request.volumes, &options.mounts, &allowed.image)?;
     options.mounts.extend(volumes.mounts);
     options.own_volumes = volumes.own;
@@ -75,6 +79,33 @@ pub(crate) fn create(engine: &Engine, request: CreateContainer) -> Result<Contai
     }
 }
 
+/// `--volumes-from CONTAINER[:ro|rw]`: its volumes and paths of the host at the same places, unless something else is asked for
+/// there.
+fn mounts_of_others(engine: &Engine, request: &CreateContainer) -> Result<Vec<MountRequest>> {
+    let own = &request.options.mounts;
+    let mut mounts: Vec<MountRequest> = Vec::new();
+    for text in &request.volumes_from {
+        let (reference, access) = match text.rsplit_once(':') {
+            Some((reference, "ro")) => (reference, Some(Access::ReadOnly)),
+            Some((reference, "rw" | "z" | "Z")) => (reference, None),
+            Some((_, mode)) => {
+                return Err(Error::Invalid(format!("invalid mode for volumes-from: {mode}")));
+            }
+            None => (text.as_str(), None),
+        };
+        for mut mount in engine.containers().get(reference)?.record.options.mounts {
+            let is_taken = own.iter().chain(&mounts).any(|other| other.target == mount.target)
+                || request.volumes.iter().any(|flag| flag.target == mount.target);
+            if is_taken || matches!(mount.kind, MountKind::Tmpfs { .. }) {
+                continue;
+            }
+            mount.access = access.unwrap_or(mount.access);
+            mounts.push(mount);
+        }
+    }
+    Ok(mounts)
+}
+
 /// What a container has of volumes.
 struct VolumeMounts {
     mounts: Vec<MountRequest>,
@@ -96,14 +127,7 @@ fn volume_mounts(
         let mounted = flags.iter().any(|flag| flag.target == target)
             || other.iter().any(|mount| mount.target == target);
         if !mounted {
-            flags.push(VolumeFlag {
-                source: VolumeSource::Anonymous,
-                target,
-                access: Access::ReadWrite,
-                propagation: "rprivate".to_owned(),
-                no_copy: false,
-                missing: MissingSource::Create,
-            });
+            flags.push(VolumeFlag::new(VolumeSource::Anonymous, target));
         }
     }
     // Without its own /proc a container neither sees its processes nor keeps the masks over the host's.
@@ -116,8 +140,9 @@ fn volume_mounts(
     let mounts = engine.volumes().mounts(&flags, image)?;
     let own =
         flags.iter().zip(&mounts).filter_map(|(flag, mount)| match (&flag.source, &mount.kind) {
-            (VolumeSource::Anonymous, MountKind::Volume { source, .. }) => {
-                source.parent().map(PathBuf::from)
+            // By its name: the files of one may be a folder of the host.
+            (VolumeSource::Anonymous, MountKind::Volume { name, .. }) => {
+                Some(engine.store().root().join("volumes").join(name))
             }
             _ => None,
         });

@@ -20,6 +20,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use oci::{Digest, Platform, Reference};
+use runtime::EventKind;
 use serde_json::Value;
 
 use crate::Engine;
@@ -81,7 +82,9 @@ impl Images<'_> {
 
     /// Pulls one image.
     pub fn pull(&self, request: &PullRequest, progress: &dyn PullProgress) -> Result<Pulled> {
-        pull::pull(self.engine, request, progress)
+        let pulled = pull::pull(self.engine, request, progress)?;
+        self.note_name("pull", &request.reference);
+        Ok(pulled)
     }
 
     /// All tags that the registry lists for a repository, in its order.
@@ -96,12 +99,16 @@ impl Images<'_> {
 
     /// Pushes one name.
     pub fn push(&self, request: &PushRequest, progress: &Arc<dyn PushProgress>) -> Result<Pushed> {
-        push::push(self.engine, request, progress)
+        let pushed = push::push(self.engine, request, progress)?;
+        self.note_name("push", &request.reference);
+        Ok(pushed)
     }
 
     /// Gives an image one more name.
     pub fn tag(&self, source: &str, name: &Reference) -> Result<()> {
-        import::tag(self.engine, source, name)
+        import::tag(self.engine, source, name)?;
+        self.note_name("tag", name);
+        Ok(())
     }
 
     /// Copies from place to place, with signatures and trust data.
@@ -120,7 +127,10 @@ impl Images<'_> {
 
     /// Makes an image of a tar stream.
     pub fn import(&self, tar: impl Read + Send, request: &ImportRequest) -> Result<Digest> {
-        import::import(self.engine, tar, request)
+        let id = import::import(self.engine, tar, request)?;
+        let name = request.reference.as_ref().map(Reference::familiar);
+        self.note("import", &id.to_string(), name.as_deref().unwrap_or_default());
+        Ok(id)
     }
 
     /// Writes images as one archive.
@@ -130,12 +140,21 @@ impl Images<'_> {
         format: store::SaveFormat,
         out: &mut dyn Write,
     ) -> Result<()> {
-        archive::save(self.engine, texts, format, out)
+        archive::save(self.engine, texts, format, out)?;
+        texts.iter().for_each(|text| self.note("save", text, text));
+        Ok(())
     }
 
     /// Reads an archive.
     pub fn load(&self, input: impl Read + Send) -> Result<Vec<LoadedImage>> {
-        archive::load(self.engine, input)
+        let loaded = archive::load(self.engine, input)?;
+        for image in &loaded {
+            match image {
+                LoadedImage::Named(name) => self.note_name("load", name),
+                LoadedImage::Nameless(id) => self.note("load", &id.to_string(), ""),
+            }
+        }
+        Ok(loaded)
     }
 
     /// Removes an image by what the user typed.
@@ -143,6 +162,7 @@ impl Images<'_> {
         let users = self.engine.containers().image_users()?;
         let removed = remove::remove(self.engine.store(), text, force, &users)?;
         self.engine.collect_garbage()?;
+        self.note_removed(&removed);
         Ok(removed)
     }
 
@@ -151,6 +171,27 @@ impl Images<'_> {
         let users = self.engine.containers().image_users()?;
         let removed = remove::prune(self.engine.store(), scope, filters, &users)?;
         self.engine.collect_garbage()?;
+        self.note_removed(&removed);
         Ok(removed)
+    }
+
+    fn note_removed(&self, removed: &[Removed]) {
+        for one in removed {
+            match one {
+                Removed::Untagged(name) => self.note("untag", name, name),
+                Removed::Deleted(id) => self.note("delete", &id.to_string(), &id.to_string()),
+            }
+        }
+    }
+
+    fn note_name(&self, action: &str, name: &Reference) {
+        let name = name.familiar();
+        self.note(action, &name, &name);
+    }
+
+    fn note(&self, action: &str, id: &str, name: &str) {
+        let attributes = [("name", name)];
+        let attributes = if name.is_empty() { [].as_slice() } else { attributes.as_slice() };
+        self.engine.journal().note(EventKind::Image, action, id, attributes);
     }
 }

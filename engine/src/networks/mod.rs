@@ -282,12 +282,11 @@ impl Networks<'_> {
     }
 
     fn note(&self, action: &str, found: &Network, container: Option<&Record>) {
-        let Ok(runtime) = self.engine.containers().runtime() else { return };
         let mut attributes = vec![("name", found.name.as_str()), ("type", found.driver.as_str())];
         if let Some(record) = container {
             attributes.push(("container", record.id.as_str()));
         }
-        runtime.journal().note(EventKind::Network, action, found.id.as_str(), &attributes);
+        self.engine.journal().note(EventKind::Network, action, found.id.as_str(), &attributes);
     }
 }
 

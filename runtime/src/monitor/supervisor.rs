@@ -9,7 +9,7 @@ use rustix::process::{WaitOptions, waitpid};
 use super::client::Client;
 use super::probe::Prober;
 use super::session::{self, Request, Session, Streams};
-use crate::bundle::{self, Ground, HostFiles};
+use crate::bundle::{self, Ground, HostFiles, Subpaths};
 use crate::cgroup::Cgroup;
 use crate::clock::{self, Deadline, Stopwatch};
 use crate::error::{Error, Result};
@@ -202,6 +202,9 @@ impl Supervisor {
         };
         let (mut facts, root) = bundle::gather(ground, &find)?;
         root.make_dirs(&record.workdir)?;
+        state::make_private_dir(self.bundle.path())?;
+        // Until the container has them.
+        let _subpaths = Subpaths::bind(&mut facts, options, self.bundle.path())?;
         let view = self.bundle.path().join("cgroup");
         bundle::lay_out_cgroups(&mut facts, record.id.as_str(), options, &view)?;
         let env =
@@ -215,7 +218,7 @@ impl Supervisor {
             env,
             workdir: &record.workdir,
             options,
-            annotations: launch::annotations(&record.name, &record.image),
+            annotations: annotations_of(record),
         };
         self.bundle.write(&spec::build(&plan, &facts)?)?;
         let (streams, child) = match options.tty {
@@ -488,6 +491,12 @@ fn wait_for(pid: i32) -> i32 {
 /// Takes leave of children that have ended without being waited for.
 fn reap_children() {
     while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_))) {}
+}
+
+fn annotations_of(record: &Record) -> std::collections::BTreeMap<String, String> {
+    let mut all = launch::annotations(&record.name, &record.image);
+    all.extend(record.options.annotations.clone());
+    all
 }
 
 /// What proves that this monitor lives.

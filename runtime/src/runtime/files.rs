@@ -68,8 +68,10 @@ impl Runtime {
 
 /// Binds a volume or a path of the host where the container would have it. Memory is empty while it does not run.
 fn bind(root: &Root, mount: &MountRequest) -> Result<()> {
-    let (MountKind::Bind { source, .. } | MountKind::Volume { source, .. }) = &mount.kind else {
-        return Ok(());
+    let (source, subpath) = match &mount.kind {
+        MountKind::Bind { source, .. } => (source, None),
+        MountKind::Volume { source, subpath, .. } => (source, subpath.as_ref()),
+        MountKind::Tmpfs { .. } => return Ok(()),
     };
     // A place that the next start would make is not there yet.
     let Ok(target) = root.open_inside(&mount.target, OFlags::PATH) else { return Ok(()) };
@@ -77,7 +79,14 @@ fn bind(root: &Root, mount: &MountRequest) -> Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(CWD, source, flags).map_err(|error| act()(error.into()))?;
+    let tree = match subpath {
+        None => open_tree(CWD, source, flags),
+        Some(subpath) => {
+            let inside = Root::open(source)?.open_inside(subpath, OFlags::PATH).map_err(act())?;
+            open_tree(&inside, "", flags | OpenTreeFlags::AT_EMPTY_PATH)
+        }
+    };
+    let tree = tree.map_err(|error| act()(error.into()))?;
     if mount.access == Access::ReadOnly {
         sys::make_mount_read_only(&tree).map_err(act())?;
     }

@@ -11,6 +11,7 @@ fn facts() -> Facts {
         host_files: vec![("/etc/hosts", "/state/hosts".into())],
         joined_shm: None,
         cgroup_view: None,
+        subpaths: BTreeMap::new(),
         throttle_counters: 1,
     }
 }

@@ -1,5 +1,5 @@
 use clap::Parser;
-use engine::runtime::{MountKind, NetworkMode, VolumeSource};
+use engine::runtime::{MountKind, VolumeSource};
 
 use super::*;
 
@@ -159,15 +159,25 @@ fn hosts_are_names_with_addresses() {
 }
 
 #[test]
-fn networks_are_read_by_name_and_by_dockers_words() {
+fn networks_are_modes_or_names_and_ports_are_read_with_them() {
+    use engine::runtime::NetworkMode;
     assert_eq!(request("--network host").network, NetworkMode::Host);
     assert_eq!(request("--net none").network, NetworkMode::None);
-    assert_eq!(request("--network backend").network, NetworkMode::Named("backend".to_owned()));
-    let published = request("-p 127.0.0.1:8080:80/tcp -p 53:53/udp").publish;
-    assert_eq!(published.len(), 2, "{published:?}");
-    for line in ["-p 80:80:80:80", "-p x", "-p 1:70000", "--network host --ip 10.0.0.1"] {
-        assert!(!refusal(line).is_empty(), "{line}");
-    }
+    assert_eq!(request("").network, NetworkMode::Named("bridge".to_owned()));
+    let made = request("--network backend --net-alias db -p 8080:80 --expose 90");
+    assert_eq!(made.network, NetworkMode::Named("backend".to_owned()));
+    assert_eq!(made.endpoints[0].aliases, ["db"]);
+    assert_eq!((made.publish.len(), made.expose.len()), (1, 1));
+    assert!(refusal("-p 8080:x").contains("Invalid containerPort"));
+}
+
+#[test]
+fn devices_have_limits_and_rules() {
+    let made = request("--device-write-bps /dev/sda:1mb --annotation a=b");
+    assert_eq!(made.block_limits.write_bytes[0].value, 1 << 20);
+    assert_eq!(made.annotations["a"], "b");
+    assert!(refusal("--device-cgroup-rule x").contains("device cgroup format"));
+    assert!(refusal("--device-read-iops /dev/sda:many").contains("number"));
 }
 
 /// Covers: RUN-31

@@ -114,11 +114,10 @@ impl Containers<'_> {
     }
 
     fn note_copy(&self, container: &Container, action: &str, path: &str) {
-        let Ok(runtime) = self.runtime() else { return };
         let record = &container.record;
         let attributes =
             [("image", record.image.as_str()), ("name", record.name.as_str()), ("path", path)];
-        runtime.journal().note(EventKind::Container, action, record.id.as_str(), &attributes);
+        self.engine.journal().note(EventKind::Container, action, record.id.as_str(), &attributes);
     }
 }
 
