@@ -110,7 +110,7 @@ mod tests {
     /// Covers: BLD-77
     #[test]
     fn a_step_comes_back_from_its_annotation() {
-        let layer = Descriptor::of(oci::MediaType::OciLayer, b"layer");
+        let layer = Descriptor::of(oci::MediaType::OciLayer(oci::Compression::Gzip), b"layer");
         let step = RemoteStep {
             key: CacheKey::from_digest(Digest::sha256(b"key")),
             content: Digest::sha256(b"content"),

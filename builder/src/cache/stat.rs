@@ -4,8 +4,10 @@
 //! granularity of being hashed could look unchanged, so records younger than that are not kept.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use oci::{Algorithm, Digest};
@@ -22,7 +24,28 @@ const COARSE_NANOS: i128 = 2_100_000_000;
 const FINE_NANOS: i128 = 50_000_000;
 
 /// Device and inode to look and hash.
-type Known = HashMap<(u64, u64), (Look, [u8; 32])>;
+type Known = HashMap<(u64, u64), (Look, ContentHash), BuildHasherDefault<InodeHasher>>;
+
+/// The SHA-256 of a file's content and attributes.
+pub type ContentHash = [u8; 32];
+
+/// Inode numbers are no attacker's choice, and there are many of them: one multiplication each.
+#[derive(Debug, Default)]
+struct InodeHasher(u64);
+
+impl Hasher for InodeHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(26) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
 
 /// How an inode looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,14 +70,14 @@ pub struct StatCache {
     /// Written by an earlier build.
     old: Known,
     fresh: Mutex<Fresh>,
+    hits: AtomicUsize,
     /// When this build began to look.
     since: i128,
 }
 
 #[derive(Debug, Default)]
 struct Fresh {
-    records: Vec<(Look, [u8; 32])>,
-    hits: usize,
+    records: Vec<(Look, ContentHash)>,
     bytes_read: u64,
 }
 
@@ -65,39 +88,44 @@ impl StatCache {
         let path = index.root().join("stat").join(name.hex());
         let old = std::fs::read(&path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
         let path = Some(path);
-        StatCache { path, old, fresh: Mutex::default(), since: now.as_nanosecond() }
+        let since = now.as_nanosecond();
+        StatCache { path, old, fresh: Mutex::default(), hits: AtomicUsize::new(0), since }
     }
 
     /// A cache that remembers nothing.
     pub fn forgetful() -> StatCache {
-        StatCache { path: None, old: Known::new(), fresh: Mutex::default(), since: i128::MIN }
+        StatCache {
+            path: None,
+            old: Known::default(),
+            fresh: Mutex::default(),
+            hits: AtomicUsize::new(0),
+            since: i128::MIN,
+        }
     }
 
     /// What the file hashed to, if it still looks the same.
-    pub fn get(&self, look: &Look) -> Option<Digest> {
+    pub fn get(&self, look: &Look) -> Option<ContentHash> {
         let (known, hash) = self.old.get(&(look.dev, look.ino))?;
         if known != look {
             return None;
         }
-        self.fresh().hits += 1;
-        digest(hash)
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(*hash)
     }
 
     /// Remembers what a file hashed to.
-    pub fn put(&self, look: Look, hash: &Digest) {
+    pub fn put(&self, look: Look, hash: &ContentHash) {
         self.fresh().bytes_read += look.size;
         let granularity = if look.ctime % 1_000_000_000 == 0 { COARSE_NANOS } else { FINE_NANOS };
         if i128::from(look.ctime) + granularity > self.since {
             return;
         }
-        if let Some(bytes) = bytes_of(hash) {
-            self.fresh().records.push((look, bytes));
-        }
+        self.fresh().records.push((look, *hash));
     }
 
     /// How many files were not read again.
     pub fn hits(&self) -> usize {
-        self.fresh().hits
+        self.hits.load(Ordering::Relaxed)
     }
 
     /// Bytes of the files that were read.
@@ -113,7 +141,7 @@ impl StatCache {
             return Ok(());
         }
         // Files that were not looked at this time may belong to another step, or be gone: keep a bounded number.
-        let seen = fresh.records.len() + fresh.hits;
+        let seen = fresh.records.len() + self.hits();
         let replaced: std::collections::HashSet<_> =
             fresh.records.iter().map(|(look, _)| (look.dev, look.ino)).collect();
         let kept = self
@@ -160,7 +188,7 @@ fn decode(bytes: &[u8]) -> Option<Known> {
         return None;
     }
     let records = body.strip_prefix(MAGIC)?;
-    let mut known = HashMap::with_capacity(records.len() / RECORD);
+    let mut known = Known::with_capacity_and_hasher(records.len() / RECORD, Default::default());
     for record in records.chunks_exact(RECORD) {
         let number = |i: usize| record[8 * i..8 * i + 8].try_into().map(u64::from_le_bytes).ok();
         let look = Look {
@@ -175,18 +203,15 @@ fn decode(bytes: &[u8]) -> Option<Known> {
     Some(known)
 }
 
-fn bytes_of(digest: &Digest) -> Option<[u8; 32]> {
+/// The bytes of a digest; `None` for those of other algorithms.
+pub(crate) fn bytes_of(digest: &Digest) -> Option<ContentHash> {
     if digest.algorithm() != Algorithm::Sha256 {
         return None;
     }
     let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digest.hex().get(2 * index..2 * index + 2)?, 16).ok()?;
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    for (byte, pair) in bytes.iter_mut().zip(digest.hex().as_bytes().chunks_exact(2)) {
+        *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
     }
     Some(bytes)
-}
-
-fn digest(bytes: &[u8; 32]) -> Option<Digest> {
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}").parse().ok()
 }

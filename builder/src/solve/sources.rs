@@ -212,7 +212,7 @@ impl Solver<'_> {
     fn memo_key(&self, source: Node, item: &CopyItem, exclude: &Patterns) -> Result<Digest> {
         let content = self.output(source)?.content;
         let texts: Vec<String> = exclude.texts().collect();
-        Ok(digest_of(&format!("memo/1\0{content:?}\0{item:?}\0{texts:?}")))
+        Ok(digest_of(&format!("memo/2\0{content:?}\0{item:?}\0{texts:?}")))
     }
 
     /// Whether the digest of a path of a finished step is remembered.

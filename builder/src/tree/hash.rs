@@ -11,8 +11,8 @@ use rustix::fs::OFlags;
 
 use super::Root;
 use super::select::Match;
-use super::walk::{Entry, Filter, Kind, Meta, named, walk};
-use crate::cache::stat::{Look, StatCache};
+use super::walk::{Entry, Filter, Kind, Meta, named, spread, walk};
+use crate::cache::stat::{ContentHash, Look, StatCache, bytes_of};
 
 /// How a tree is hashed.
 #[derive(Debug, Clone, Copy)]
@@ -32,24 +32,27 @@ pub(crate) struct Hashed {
     pub(crate) marks: Vec<u64>,
 }
 
+/// Entries that one thread hashes in a row: the same everywhere, so that the digest is.
+const CHUNK: usize = 2048;
+
 /// The digest of one match of a source path.
 pub(crate) fn hash_match(root: &Root, found: &Match, how: Hashing<'_>) -> io::Result<Hashed> {
-    let mut marks = Vec::new();
     let mut hasher = Hasher::new(Algorithm::Sha256);
     if found.meta.kind == Kind::Folder {
         // The name of a folder does not matter, its content is copied; its own mode neither.
         hasher.update(if found.parents { b"parents\0" } else { b"folder\0" });
-        marks = hash_entries(&mut hasher, root, found, how)?;
-    } else {
-        hasher.update(found.name.as_bytes());
-        let content = if found.meta.kind == Kind::File {
-            Some(content(root, found, None, how)?)
-        } else {
-            None
-        };
-        marks.push(header(&mut hasher, b"", &found.meta, how, content.as_ref(), b""));
+        let marks = hash_entries(&mut hasher, root, found, how)?;
+        return Ok(Hashed { digest: hasher.finish(), marks });
     }
-    Ok(Hashed { digest: hasher.finish(), marks })
+    hasher.update(found.name.as_bytes());
+    let content = match found.meta.kind {
+        Kind::File => Some(content(root, found, None, how)?),
+        _ => None,
+    };
+    let mut header = Header::default();
+    let mark = header.write(b"", &found.meta, how, content.as_ref(), b"");
+    hasher.update(&header.0);
+    Ok(Hashed { digest: hasher.finish(), marks: vec![mark] })
 }
 
 /// The digest of a whole folder: what a RUN step wrote.
@@ -65,21 +68,39 @@ pub(crate) fn hash_folder(path: &Path) -> io::Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// Hashes entries chunk by chunk, as many at once as there are processors.
 fn hash_entries(
     hasher: &mut Hasher,
     root: &Root,
     found: &Match,
     how: Hashing<'_>,
 ) -> io::Result<Vec<u64>> {
+    let chunks: Vec<&[Entry]> = found.entries.chunks(CHUNK).collect();
     let mut marks = Vec::with_capacity(found.entries.len());
-    for entry in &found.entries {
-        let (mut link, mut digest) = (Vec::new(), None);
+    for done in spread(&chunks, |chunk| hash_chunk(root, found, chunk, how)) {
+        let (digest, of_chunk) = done?;
+        hasher.update(&digest);
+        marks.extend(of_chunk);
+    }
+    Ok(marks)
+}
+
+fn hash_chunk(
+    root: &Root,
+    found: &Match,
+    chunk: &[Entry],
+    how: Hashing<'_>,
+) -> io::Result<(ContentHash, Vec<u64>)> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut marks = Vec::with_capacity(chunk.len());
+    let mut header = Header::default();
+    for entry in chunk {
+        let (mut link, mut hash) = (Vec::new(), None);
         match entry.meta.kind {
             Kind::Link => link = found.read_link(&entry.path).map_err(|e| named(&entry.path, e))?,
             Kind::File => {
-                digest = Some(
-                    content(root, found, Some(entry), how).map_err(|e| named(&entry.path, e))?,
-                )
+                let content = content(root, found, Some(entry), how);
+                hash = Some(content.map_err(|e| named(&entry.path, e))?);
             }
             Kind::Folder => {
                 let folder = found
@@ -87,58 +108,86 @@ fn hash_entries(
                     .map_err(|e| named(&entry.path, e))?;
                 let attributes = attributes(&folder)?;
                 if !attributes.is_empty() {
-                    digest = Some(Digest::sha256(&attributes));
+                    hash = Some(sha256(&attributes)?);
                 }
             }
             _ => {}
         }
-        marks.push(header(
-            hasher,
-            entry.path.as_os_str().as_bytes(),
-            &entry.meta,
-            how,
-            digest.as_ref(),
-            &link,
-        ));
+        let path = entry.path.as_os_str().as_bytes();
+        marks.push(header.write(path, &entry.meta, how, hash.as_ref(), &link));
+        hasher.update(&header.0);
     }
-    Ok(marks)
+    Ok((finish(hasher)?, marks))
 }
 
-/// Adds one entry; returns a mark that tells it from any other state of the same path.
-fn header(
-    hasher: &mut Hasher,
-    path: &[u8],
-    meta: &Meta,
-    how: Hashing<'_>,
-    content: Option<&Digest>,
-    link: &[u8],
-) -> u64 {
-    let (uid, gid) = if matches!(how, Hashing::Context(_)) { (0, 0) } else { (meta.uid, meta.gid) };
-    let size = if meta.kind == Kind::File { meta.size } else { 0 };
-    let device =
-        if matches!(meta.kind, Kind::CharDevice | Kind::BlockDevice) { meta.rdev } else { 0 };
-    hasher.update(&(path.len() as u64).to_le_bytes());
-    hasher.update(path);
-    let mut text =
-        format!("{:?} {:o} {uid} {gid} {size} {device} {} ", meta.kind, meta.mode, link.len())
-            .into_bytes();
-    text.extend(link);
-    text.extend(content.map_or_else(String::new, ToString::to_string).as_bytes());
-    hasher.update(&text);
-    hasher.update(b"\0");
-    // FNV-1a: only told apart by people, never a key.
-    text.iter().fold(0xcbf2_9ce4_8422_2325, |mark, byte| {
-        (mark ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+/// What is hashed of one entry: every part has a fixed length or says its own.
+#[derive(Default)]
+struct Header(Vec<u8>);
+
+impl Header {
+    /// Puts one entry in place of the one before; returns a mark that tells it from any other state of the same path.
+    fn write(
+        &mut self,
+        path: &[u8],
+        meta: &Meta,
+        how: Hashing<'_>,
+        content: Option<&ContentHash>,
+        link: &[u8],
+    ) -> u64 {
+        let in_context = matches!(how, Hashing::Context(_));
+        let (uid, gid) = if in_context { (0, 0) } else { (meta.uid, meta.gid) };
+        let size = if meta.kind == Kind::File { meta.size } else { 0 };
+        let is_device = matches!(meta.kind, Kind::CharDevice | Kind::BlockDevice);
+        let device = if is_device { meta.rdev } else { 0 };
+        let bytes = &mut self.0;
+        bytes.clear();
+        bytes.extend((path.len() as u64).to_le_bytes());
+        bytes.extend(path);
+        let state = bytes.len();
+        bytes.push(meta.kind as u8);
+        bytes.push(u8::from(content.is_some()));
+        for number in [meta.mode, uid, gid] {
+            bytes.extend(number.to_le_bytes());
+        }
+        for number in [size, device, link.len() as u64] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend(link);
+        bytes.extend(content.into_iter().flatten());
+        mark(&bytes[state..])
+    }
+}
+
+/// Only told apart by people, never a key: FNV-1a by words.
+fn mark(state: &[u8]) -> u64 {
+    let word = |chunk: &[u8]| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    };
+    state.chunks(8).fold(0xcbf2_9ce4_8422_2325, |mark, chunk| {
+        let mixed = (mark ^ word(chunk)).wrapping_mul(0x0100_0000_01b3);
+        mixed ^ (mixed >> 29)
     })
 }
 
-/// The digest of a file's content and extended attributes, from the stat cache where possible.
+fn sha256(bytes: &[u8]) -> io::Result<ContentHash> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(bytes);
+    finish(hasher)
+}
+
+fn finish(hasher: Hasher) -> io::Result<ContentHash> {
+    bytes_of(&hasher.finish()).ok_or_else(|| io::Error::other("no SHA-256"))
+}
+
+/// The hash of a file's content and extended attributes, from the stat cache where possible.
 fn content(
     root: &Root,
     found: &Match,
     entry: Option<&Entry>,
     how: Hashing<'_>,
-) -> io::Result<Digest> {
+) -> io::Result<ContentHash> {
     let meta = entry.map_or(&found.meta, |e| &e.meta);
     let look = Look {
         dev: meta.dev,
@@ -153,18 +202,18 @@ fn content(
         return Ok(known);
     }
     let file = found.open_file(root, entry)?;
-    let digest = hash_file(file)?;
+    let hash = hash_file(file)?;
     if let Hashing::Context(cache) = how {
-        cache.put(look, &digest);
+        cache.put(look, &hash);
     }
-    Ok(digest)
+    Ok(hash)
 }
 
 fn nanos((seconds, nanos): (i64, i64)) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
-fn hash_file(file: OwnedFd) -> io::Result<Digest> {
+fn hash_file(file: OwnedFd) -> io::Result<ContentHash> {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let attributes = attributes(&file)?;
     if !attributes.is_empty() {
@@ -174,7 +223,7 @@ fn hash_file(file: OwnedFd) -> io::Result<Digest> {
     let mut buffer = vec![0; 128 << 10];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
+            Ok(0) => return finish(hasher),
             Ok(n) => hasher.update(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),

@@ -120,6 +120,9 @@ pub(crate) fn walk(folder: impl AsFd, filter: &Filter<'_>) -> io::Result<Vec<Ent
 /// Folders side by side from which on it pays to look into them on several threads.
 const SPREAD_MIN: usize = 8;
 
+/// Names in one folder from which on it pays to look at them on several threads.
+const WIDE: usize = 4096;
+
 /// Whether a folder may be looked into on several threads: once on the way down.
 #[derive(Clone, Copy, PartialEq)]
 enum Threads {
@@ -159,7 +162,7 @@ impl Walk<'_, '_> {
         if depth > limits::TREE_DEPTH {
             return Err(io::Error::other(format!("{}: the tree is too deep", path.display())));
         }
-        let children = self.children(handle, path, above)?;
+        let children = self.children(handle, path, above, threads)?;
         let folders: Vec<&Child> = children.iter().filter(|c| c.inside.is_some()).collect();
         let look = |child: &Child, threads| self.look_inside(handle, child, depth, threads);
         let found: Vec<io::Result<Vec<Entry>>> =
@@ -202,11 +205,36 @@ impl Walk<'_, '_> {
     }
 
     /// The entries of one folder that the filters let through, in order.
-    fn children(&self, handle: &OwnedFd, path: &Path, above: &Above) -> io::Result<Vec<Child>> {
-        let mut children = Vec::new();
-        for name in names(handle)? {
-            let child = path.join(&name);
-            let stat = match statat(handle, &name, AtFlags::SYMLINK_NOFOLLOW) {
+    fn children(
+        &self,
+        handle: &OwnedFd,
+        path: &Path,
+        above: &Above,
+        threads: Threads,
+    ) -> io::Result<Vec<Child>> {
+        let names = names(handle)?;
+        if threads == Threads::One || names.len() < WIDE {
+            return self.look_at(handle, path, above, &names);
+        }
+        let chunks: Vec<&[OsString]> = names.chunks(WIDE / 4).collect();
+        let mut children = Vec::with_capacity(names.len());
+        for chunk in spread(&chunks, |names| self.look_at(handle, path, above, names)) {
+            children.extend(chunk?);
+        }
+        Ok(children)
+    }
+
+    fn look_at(
+        &self,
+        handle: &OwnedFd,
+        path: &Path,
+        above: &Above,
+        names: &[OsString],
+    ) -> io::Result<Vec<Child>> {
+        let mut children = Vec::with_capacity(names.len());
+        for name in names {
+            let child = path.join(name);
+            let stat = match statat(handle, name, AtFlags::SYMLINK_NOFOLLOW) {
                 // Removed while we walked.
                 Err(rustix::io::Errno::NOENT) => continue,
                 stat => stat.map_err(|e| named(&child, e.into()))?,
@@ -267,7 +295,10 @@ impl Walk<'_, '_> {
 }
 
 /// Looks into every folder, as many at once as there are processors; the results are in order.
-fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    if items.len() < 2 {
+        return items.iter().map(work).collect();
+    }
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
