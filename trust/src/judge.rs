@@ -185,6 +185,10 @@ fn check_tuf(
     let refreshed = drive(&mut updater, source);
     let result = match refreshed {
         Ok(()) => find_and_compare(wanted, subject, digests, &mut updater, source),
+        // Nothing was ever trusted here but the root: offline, the image is as good as unsigned.
+        Err(Error::MetadataMissing { .. }) if evidence.tuf.is_none() => {
+            Err(Reason::Unsigned { wanted: "trust data here that were trusted before".to_owned() })
+        }
         Err(error) => Err(Reason::from(&error)),
     };
     let changes = updater.take_changes();

@@ -326,7 +326,8 @@ fn accept(
         codes: refused.reasons().iter().map(trust::Reason::code).collect(),
         reasons: match refused {
             NotVerified::Denied { reasons, .. } | NotVerified::Waived { reasons, .. } => {
-                reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ").into()
+                let told = reasons.iter().map(|reason| format!("{}: {reason}", reason.code()));
+                told.collect::<Vec<_>>().join("; ").into()
             }
         },
     })

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use oci::Repository;
 use trust::Secret;
 use trust::key::{
-    self, KdfCost, KeyId, KeyName, KeyRole, PrivateKeyFile, PublicKey, Signer, public_key_from_pem,
-    public_key_to_pem, signer_from_pem,
+    self, KdfCost, KeyId, KeyName, KeyRole, PemKind, PrivateKeyFile, PublicKey, Signer, pem_kind,
+    public_key_from_pem, public_key_to_pem, signer_from_pem,
 };
 
 use super::file_name;
@@ -74,16 +74,17 @@ impl<'a> Keys<'a> {
 
     /// Takes a private key from a PEM file that others cannot read (TRU-41).
     pub fn load_signer(&self, file: &Path, name: &KeyName) -> Result<PublicKey> {
+        let text = fs::read_to_string(file).map_err(|e| Error::io("read key", file, e))?;
         let mode =
             fs::metadata(file).map_err(|e| Error::io("read key", file, e))?.permissions().mode();
-        if mode & 0o077 != 0 {
+        // A public key may be read by everybody; it gets the advice that helps.
+        if mode & 0o077 != 0 && pem_kind(&text) != PemKind::Public {
             return Err(Error::Invalid(format!(
                 "private key file {} must not be readable or writable by others (mode {:03o}): chmod 600 it",
                 file.display(),
                 mode & 0o777
             )));
         }
-        let text = fs::read_to_string(file).map_err(|e| Error::io("read key", file, e))?;
         let signer = signer_from_pem(&file.display().to_string(), &text)?;
         self.keep(&*signer, name.as_str(), KeyRole::Signer, None)?;
         Ok(signer.public().clone())
