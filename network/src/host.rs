@@ -50,6 +50,12 @@ impl<'a> Host<'a> {
         fs::read_to_string(parameter_path(name)).ok().map(|text| text.trim().to_owned())
     }
 
+    /// The names below a kernel parameter's folder.
+    pub(crate) fn parameters_of(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(parameter_path(folder)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
     /// Sets a kernel parameter of this namespace, `net/ipv4/ip_forward` for one, unless it has the value.
     pub(crate) fn set_parameter(&self, name: &str, value: &str) -> Result<()> {
         let path = parameter_path(name);

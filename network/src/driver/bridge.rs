@@ -141,26 +141,29 @@ impl Driver for Bridged {
         let netns = netns.fd();
         let veth = Veth { host: outside, bridge: bridge.index, inside, netns, mac, mtu };
         host.change("create interface", outside, |route| route.add_veth(&veth))?;
-        let port = host.link(outside)?.ok_or_else(|| gone(outside))?;
-        if separated(network) {
-            host.change("isolate port", outside, |route| route.isolate_port(port.index))?;
-        }
-        // Where the bridge calls the packet filter, a published port leads a container's packet back without leaving
-        // the bridge.
-        if !endpoint.publish.is_empty()
-            && host.parameter(BRIDGE_CALLS_FILTER).as_deref() == Some("1")
-        {
-            host.change("let port reach itself", outside, |route| {
-                route.let_port_reach_itself(port.index)
-            })?;
-        }
-        Ok(())
+        set_port(host, network, endpoint, outside)
     }
 
     fn leave(&self, host: &mut Host<'_>, endpoint: &Endpoint, _: Option<&Netns>) -> Result<()> {
         match &endpoint.host_interface {
             Some(name) => host.change("remove interface", name, |route| route.delete(name)),
             None => Ok(()),
+        }
+    }
+
+    fn restore(&self, host: &mut Host<'_>, network: &Network, endpoint: &Endpoint) -> Result<()> {
+        let name = bridge_name(network);
+        let bridge = host.link(&name)?.ok_or_else(|| gone(&name))?;
+        let Some(outside) = &endpoint.host_interface else { return Ok(()) };
+        match host.link(outside)? {
+            Some(port) if port.master != Some(bridge.index) => {
+                host.change("connect interface", outside, |route| {
+                    route.set_master(port.index, bridge.index)
+                })?;
+                set_port(host, network, endpoint, outside)
+            }
+            // Connected, or gone with the container's end: then nobody can bring it back but the container's next start.
+            _ => Ok(()),
         }
     }
 
@@ -208,6 +211,27 @@ impl Bridged {
     }
 }
 
+/// Sets what a port of the bridge may do.
+fn set_port(
+    host: &mut Host<'_>,
+    network: &Network,
+    endpoint: &Endpoint,
+    outside: &str,
+) -> Result<()> {
+    let port = host.link(outside)?.ok_or_else(|| gone(outside))?;
+    if separated(network) {
+        host.change("isolate port", outside, |route| route.isolate_port(port.index))?;
+    }
+    // Where the bridge calls the packet filter, a published port leads a container's packet back without leaving
+    // the bridge.
+    if !endpoint.publish.is_empty() && host.parameter(BRIDGE_CALLS_FILTER).as_deref() == Some("1") {
+        host.change("let port reach itself", outside, |route| {
+            route.let_port_reach_itself(port.index)
+        })?;
+    }
+    Ok(())
+}
+
 /// What the kernel must be told so that packets pass.
 fn parameters(host: &Host<'_>, network: &Network, name: &str) -> Result<()> {
     // Containers may send router advertisements: the host must not believe them (CVE-2020-13401).
@@ -219,8 +243,25 @@ fn parameters(host: &Host<'_>, network: &Network, name: &str) -> Result<()> {
     host.set_parameter(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
     host.set_parameter("net/ipv4/ip_forward", "1")?;
     if network.pools_of(Family::V6).next().is_some() {
+        keep_router_advertisements(host)?;
         host.set_parameter_if_there("net/ipv6/conf/default/forwarding", "1")?;
         host.set_parameter_if_there("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    Ok(())
+}
+
+/// A host that forwards ignores the advertisements that give it its own way out, unless it is told not to: an interface
+/// that believed them (1) goes on to (2).
+fn keep_router_advertisements(host: &Host<'_>) -> Result<()> {
+    if host.parameter("net/ipv6/conf/all/forwarding").as_deref() != Some("0") {
+        return Ok(());
+    }
+    for interface in host.parameters_of("net/ipv6/conf") {
+        let name = format!("net/ipv6/conf/{interface}/accept_ra");
+        let special = matches!(interface.as_str(), "all" | "default");
+        if !special && host.parameter(&name).as_deref() == Some("1") {
+            host.set_parameter(&name, "2")?;
+        }
     }
     Ok(())
 }

@@ -72,6 +72,11 @@ pub(crate) trait Driver: Sync {
     /// Removes the container's interface; what is gone already is gone.
     fn leave(&self, host: &mut Host<'_>, endpoint: &Endpoint, netns: Option<&Netns>) -> Result<()>;
 
+    /// Connects a living container's interface again to devices that had to be made again.
+    fn restore(&self, _: &mut Host<'_>, _: &Network, _: &Endpoint) -> Result<()> {
+        Ok(())
+    }
+
     /// What the packet filter has to know.
     fn bridge(&self, _network: &Network) -> Option<Bridge> {
         None

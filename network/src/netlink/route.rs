@@ -217,6 +217,12 @@ impl Route {
         self.socket.request(message)
     }
 
+    /// Makes a link a port of a bridge.
+    pub(crate) fn set_master(&mut self, index: u32, bridge: u32) -> io::Result<()> {
+        let header = link_header(index, IFF_UP, IFF_UP);
+        self.socket.request(Message::new(NEWLINK, 0).raw(&header).put_u32(IFLA_MASTER, bridge))
+    }
+
     /// Sets a link up.
     pub(crate) fn set_up(&mut self, index: u32) -> io::Result<()> {
         self.socket.request(Message::new(NEWLINK, 0).raw(&link_header(index, IFF_UP, IFF_UP)))

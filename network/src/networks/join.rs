@@ -40,9 +40,8 @@ impl Networks {
         netns: &Netns,
     ) -> Result<Attached> {
         let locked = self.state.lock()?;
-        self.recover(&locked)?;
+        let mut endpoints = self.recover(&locked)?;
         let networks = self.state.networks()?;
-        let mut endpoints = self.state.all_endpoints()?;
         let before = elements(&networks, &endpoints);
         let network = find_in(&networks, attachment.network.as_str())?;
         let driver = driver::of(&network.driver)?;
@@ -93,10 +92,9 @@ impl Networks {
         netns: Option<&Netns>,
     ) -> Result<()> {
         let locked = self.state.lock()?;
-        self.recover(&locked)?;
+        let endpoints = self.recover(&locked)?;
         let networks = self.state.networks()?;
         let found = find_in(&networks, network.as_str())?;
-        let endpoints = self.state.all_endpoints()?;
         let endpoint = endpoints
             .get(network)
             .and_then(|all| all.iter().find(|endpoint| endpoint.container == container))
@@ -116,9 +114,8 @@ impl Networks {
     /// there, or not all of it.
     pub fn release(&self, container: &str) -> Result<()> {
         let locked = self.state.lock()?;
-        self.recover(&locked)?;
+        let endpoints = self.recover(&locked)?;
         let networks = self.state.networks()?;
-        let endpoints = self.state.all_endpoints()?;
         let of_container = |endpoint: &&Endpoint| endpoint.container == container;
         let leaving = endpoints.values().flatten().filter(of_container).cloned().collect();
         self.leave(&locked, &networks, leaving, None)
@@ -127,8 +124,7 @@ impl Networks {
     /// Gives a running container another name, which its networks answer to from then on.
     pub fn rename(&self, container: &str, name: &str) -> Result<()> {
         let locked = self.state.lock()?;
-        self.recover(&locked)?;
-        for (network, mut endpoints) in self.state.all_endpoints()? {
+        for (network, mut endpoints) in self.recover(&locked)? {
             let mut found = false;
             for endpoint in endpoints.iter_mut().filter(|e| e.container == container) {
                 endpoint.container_name = name.to_owned();

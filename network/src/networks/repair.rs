@@ -1,5 +1,6 @@
 //! What a crash, a killed owner or a reboot left: found in the records and put right.
 
+use super::join::Endpoints;
 use super::{Networks, elements};
 use crate::driver;
 use crate::error::Result;
@@ -27,9 +28,8 @@ impl Networks {
             return Ok(found);
         }
         let locked = self.state.lock()?;
-        self.recover(&locked)?;
+        let endpoints = self.recover(&locked)?;
         let networks = self.state.networks()?;
-        let endpoints = self.state.all_endpoints()?;
         let (living, dead): (Vec<Endpoint>, Vec<Endpoint>) =
             endpoints.into_values().flatten().partition(|endpoint| alive(&endpoint.owner));
         found.released = dead.iter().map(|endpoint| endpoint.container.clone()).collect();
@@ -45,10 +45,16 @@ impl Networks {
         let mut restored = Vec::new();
         let mut host = Host::open(self.state.door())?;
         for network in networks {
-            if living.iter().any(|endpoint| endpoint.network == network.id) {
-                driver::of(&network.driver)?.create(&mut host, network)?;
-                restored.push(network.name.clone());
+            let here = || living.iter().filter(|endpoint| endpoint.network == network.id);
+            if here().next().is_none() {
+                continue;
             }
+            let driver = driver::of(&network.driver)?;
+            driver.create(&mut host, network)?;
+            for endpoint in here() {
+                driver.restore(&mut host, network, endpoint)?;
+            }
+            restored.push(network.name.clone());
         }
         let firewall = Firewall::new(self.state.door());
         if living.is_empty() {
@@ -61,14 +67,15 @@ impl Networks {
     }
 
     /// Undoes endpoints that somebody was making or unmaking when he died: who holds the lock knows that nobody is at it.
-    pub(super) fn recover(&self, locked: &Locked<'_>) -> Result<()> {
+    /// Gives all endpoints as they are then.
+    pub(super) fn recover(&self, locked: &Locked<'_>) -> Result<Endpoints> {
         locked.sweep()?;
         let unfinished = |endpoint: &&Endpoint| endpoint.progress != Progress::Joined;
         let endpoints = self.state.all_endpoints()?;
         let left: Vec<Endpoint> =
             endpoints.values().flatten().filter(unfinished).cloned().collect();
         if left.is_empty() {
-            return Ok(());
+            return Ok(endpoints);
         }
         let networks = self.state.networks()?;
         self.leave(locked, &networks, left.clone(), None)?;
@@ -77,10 +84,11 @@ impl Networks {
         }
         // What the dead one did to the rules is not known.
         let firewall = Firewall::new(self.state.door());
+        let endpoints = self.state.all_endpoints()?;
         if firewall.exists()? {
-            firewall.rebuild(&elements(&networks, &self.state.all_endpoints()?))?;
+            firewall.rebuild(&elements(&networks, &endpoints))?;
         }
-        Ok(())
+        Ok(endpoints)
     }
 
     fn promote_if_lost(

@@ -113,7 +113,7 @@ fn drivers_work_side_by_side_and_each_removes_its_own() {
     });
 }
 
-/// Covers: N4-83
+/// Covers: B11-13, N3-029, N4-83
 #[test]
 fn containers_on_the_default_bridge_reach_each_other_by_address() {
     on_host(|world| {
@@ -124,10 +124,12 @@ fn containers_on_the_default_bridge_reach_each_other_by_address() {
         c2.join(&networks, &bridge);
         c2.serve(80, "alpine2");
         assert_eq!(c1.reads("172.17.0.3:80"), Some("alpine2 172.17.0.2".into()));
+        let shown = output("ip", &["-d", "link", "show", "wherry0"]);
+        assert!(shown.contains("mtu 1500") && shown.contains("bridge forward_delay"), "{shown}");
     });
 }
 
-/// Covers: B11-42, N4-82
+/// Covers: B11-42, N3-015, N4-82
 #[test]
 fn containers_reach_the_outside_under_the_hosts_address_and_are_not_reached_from_there() {
     on_host(|world| {

@@ -288,7 +288,7 @@ fn definitions_of_another_version_or_damaged_ones_are_refused_by_name() {
     });
 }
 
-/// Covers: N3-012, N3-013
+/// Covers: N3-013, N3-014
 #[test]
 fn the_drivers_are_listed_and_those_of_windows_are_refused_by_name() {
     assert_eq!(network::driver_names(), ["bridge", "host", "ipvlan", "macvlan", "null"]);

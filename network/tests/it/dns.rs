@@ -144,6 +144,7 @@ fn only_names_of_common_networks_are_answered_and_live_changes_are_seen() {
     });
 }
 
+/// Covers: N3-005
 #[test]
 fn containers_of_one_alias_take_turns_and_ipv6_is_answered() {
     if !has("dig") {

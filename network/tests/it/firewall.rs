@@ -93,6 +93,39 @@ fn a_flushed_ruleset_is_made_again_by_the_next_change_or_by_reconcile() {
     });
 }
 
+#[test]
+fn a_bridge_that_somebody_removed_is_made_again_with_its_containers_on_it() {
+    on_host(|world| {
+        let networks = world.networks();
+        let a = networks.create(spec("a")).unwrap();
+        let (c1, c2) = (Box::new("c1", &[]), Box::new("c2", &[]));
+        c1.join(&networks, &a.id);
+        c2.join(&networks, &a.id);
+        c2.serve(80, "two");
+        output("ip", &["link", "del", &format!("br-{}", a.id.short())]);
+        assert!(c1.is_silent("172.18.0.3:80"));
+        networks.reconcile(&|_| true).unwrap();
+        assert!(c1.reads("172.18.0.3:80").is_some());
+    });
+}
+
+#[test]
+fn forwarding_ipv6_leaves_the_host_its_own_way_out() {
+    on_host(|world| {
+        let _wire = neighbour();
+        let accepts = |name: &str| {
+            let path = format!("/proc/sys/net/ipv6/conf/{name}/accept_ra");
+            std::fs::read_to_string(path).unwrap().trim().to_owned()
+        };
+        assert_eq!(accepts("wire0"), "1");
+        let networks = world.networks();
+        let six = networks.create(NetworkSpec { enable_ipv6: true, ..spec("six") }).unwrap();
+        assert_eq!(accepts("wire0"), "2");
+        // What containers advertise is not believed (CVE-2020-13401).
+        assert_eq!(accepts(&format!("br-{}", six.id.short())), "0");
+    });
+}
+
 /// Covers: N3-002
 #[test]
 fn after_a_reboot_definitions_are_there_and_endpoints_are_not() {
