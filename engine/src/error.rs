@@ -181,7 +181,7 @@ impl Error {
             Self::Registry(error) => crate::network::kind_of(error),
             Self::Networks(error) | Self::Ports { source: error, .. } => of_networks(error),
             Self::Runtime(error) => crate::containers::kind_of(error),
-            Self::Server(_) => ErrorKind::Unavailable,
+            Self::Server(error) => of_server(error),
             Self::Store(error) => of_store(error),
             Self::Transfer(error) => match error.kind() {
                 Transfer::Corrupt | Transfer::Other => ErrorKind::Internal,
@@ -249,6 +249,20 @@ fn of_networks(error: &::network::Error) -> ErrorKind {
         Kind::Invalid | Kind::Unsupported => ErrorKind::Invalid,
         Kind::NotFound => ErrorKind::NotFound,
         Kind::Corrupt | Kind::Other => ErrorKind::Internal,
+    }
+}
+
+fn of_server(error: &registry::Error) -> ErrorKind {
+    use registry::Error as Server;
+    match error {
+        Server::AddressTaken { .. } | Server::RootInUse { .. } => ErrorKind::Conflict,
+        Server::Bind { .. } => ErrorKind::Unavailable,
+        Server::Root { source, .. } | Server::Read { source, .. } => of_io(source),
+        Server::Config { .. }
+        | Server::Htpasswd { .. }
+        | Server::Key { .. }
+        | Server::Layout { .. } => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod containers;
 pub mod doctor;
 mod error;
+pub mod files;
 pub mod housekeeping;
 pub mod images;
 pub mod machine;

@@ -184,7 +184,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| Error::io("read", path, e))
+    crate::files::read(path).map_err(|e| Error::io("read", path, e))
 }
 
 /// Who can mend a failure of a registry.

@@ -6,7 +6,15 @@ use registry_client::Credential;
 
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::ports::keychain::DockerKeychain;
 use crate::ports::upstream::CachedRegistry;
+
+/// A credential file that cannot be read or written; its name stands in the message once.
+fn unusable(keychain: &DockerKeychain, reason: String) -> Error {
+    let file = keychain.path().display().to_string();
+    let reason = reason.strip_prefix(&format!("{file}: ")).map_or(reason.clone(), str::to_owned);
+    Error::Configuration { file, reason }
+}
 
 /// The registries of one engine.
 #[derive(Clone, Copy)]
@@ -21,18 +29,14 @@ impl Registries<'_> {
         let credential = Credential::password(username, password);
         let login = network.client()?.login(registry, credential);
         let accepted = network.block_on(login)??;
-        network.keychain().keep(registry, &accepted.credential).map_err(|reason| {
-            Error::Configuration { file: network.keychain().path().display().to_string(), reason }
-        })
+        let keychain = network.keychain();
+        keychain.keep(registry, &accepted.credential).map_err(|e| unusable(keychain, e))
     }
 
     /// Forgets the credentials of a registry; whether there were any.
     pub fn logout(&self, registry: &str) -> Result<bool> {
         let keychain = self.engine.network().keychain();
-        keychain.forget(registry).map_err(|reason| Error::Configuration {
-            file: keychain.path().display().to_string(),
-            reason,
-        })
+        keychain.forget(registry).map_err(|e| unusable(keychain, e))
     }
 
     /// Where credentials are kept.

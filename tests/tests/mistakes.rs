@@ -242,3 +242,28 @@ fn words_of_any_size_and_bytes_of_any_kind_are_refused_with_a_line() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("UTF-8"));
 }
+
+#[test]
+fn files_that_cannot_be_meant_are_refused_by_name() {
+    let mut site = Site::with_busybox();
+    let broken = site.write("broken.toml", "[zebra]\n").display().to_string();
+    let run = "run --rm --network none";
+    let serve = format!("registry serve --config {broken}");
+    check(
+        &site,
+        &[
+            (&format!("{run} --env-file /dev/zero busybox true"), 125, &["/dev/zero", "16 MiB"]),
+            (&format!("{run} --label-file /dev/zero busybox true"), 125, &["/dev/zero", "16 MiB"]),
+            (&format!("--policy /dev/zero {run} busybox true"), 125, &["/dev/zero", "16 MiB"]),
+            (&format!("--policy {broken} {run} busybox true"), 125, &["broken.toml", "default"]),
+            ("build -f /dev/zero context", 1, &["/dev/zero", "16 MiB"]),
+            (&serve, 1, &["unknown field `zebra`"]),
+            ("registry serve --config /nosuch", 4, &["/nosuch"]),
+        ],
+    );
+    site.write("docker/config.json", "[]");
+    let folder = site.path().join("docker").display().to_string();
+    site.set_env("DOCKER_CONFIG", &folder);
+    let run = site.wherry("logout 127.0.0.1:1").exits(1).fails_with(&["not a JSON object"]);
+    assert_eq!(run.stderr.matches("config.json").count(), 1, "{run}");
+}

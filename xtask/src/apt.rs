@@ -63,6 +63,11 @@ pub const TESTS: &[Package] = &[
         reason: "asks the embedded DNS server as any resolver would",
     },
     Package {
+        name: "git",
+        program: "git",
+        reason: "serves the repositories that builds take their contexts and files from",
+    },
+    Package {
         name: "procps",
         program: "ps",
         reason: "`wherry top` shows the processes as ps(1) does, as `docker top`",

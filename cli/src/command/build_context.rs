@@ -76,7 +76,7 @@ impl Source {
     /// A folder of the user's, with a Dockerfile in it or elsewhere.
     fn folder(folder: PathBuf, file: Option<&Path>) -> Result<Self> {
         let file = file.map_or_else(|| folder.join(DOCKERFILE), Path::to_owned);
-        let text = std::fs::read_to_string(&file).map_err(|source| unread(&file, source))?;
+        let text = engine::files::read_text(&file).map_err(|source| unread(&file, source))?;
         let name = file
             .file_name()
             .map_or_else(|| DOCKERFILE.into(), |name| name.to_string_lossy().into_owned());

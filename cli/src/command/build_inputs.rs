@@ -122,7 +122,7 @@ fn from_environment(name: &str) -> Result<Vec<u8>> {
 }
 
 fn from_file(path: &str) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| Error::File {
+    engine::files::read(path).map_err(|source| Error::File {
         act: "read secret",
         path: path.to_owned(),
         source,

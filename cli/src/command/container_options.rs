@@ -406,7 +406,7 @@ fn from_here(text: &str) -> Result<String> {
 }
 
 fn read_text(act: &'static str, path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|source| Error::File {
+    engine::files::read_text(path).map_err(|source| Error::File {
         act,
         path: path.display().to_string(),
         source,

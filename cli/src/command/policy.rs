@@ -144,6 +144,6 @@ fn judge(session: &Session, case: &Case, at: Where) -> Option<String> {
 
 fn read_cases(file: &Path) -> Result<Vec<Case>> {
     let fail = |source| Error::File { act: "read", path: file.display().to_string(), source };
-    let text = std::fs::read_to_string(file).map_err(fail)?;
+    let text = engine::files::read_text(file).map_err(fail)?;
     parse_cases(&text).map_err(|error| Error::refused(format!("{}: {error}", file.display()), ""))
 }

@@ -76,7 +76,7 @@ fn read(file: &Path) -> Result<Vec<Registry>> {
     if length > FILE_BYTES_MAX {
         return Err(invalid(file, format!("it is over the limit of {FILE_BYTES_MAX} bytes")));
     }
-    let text = std::fs::read_to_string(file).map_err(|e| Error::io("read", file, e))?;
+    let text = crate::files::read_text(file).map_err(|e| Error::io("read", file, e))?;
     let document: Document =
         toml::from_str(&text).map_err(|e| invalid(file, e.message().to_owned()))?;
     match document.registries {

@@ -12,6 +12,8 @@ use registry_client::docker_config::{
 };
 use registry_client::{Credential, Keychain, KeychainError};
 
+use crate::files;
+
 /// A helper that prints more than this is broken; its output is a short JSON object.
 const HELPER_OUTPUT_BYTES_MAX: u64 = 1 << 20;
 
@@ -76,7 +78,7 @@ impl DockerKeychain {
 
     fn read(&self) -> Result<DockerConfig, String> {
         let path = self.path();
-        match fs::read(&path) {
+        match files::read(&path) {
             Ok(bytes) => {
                 DockerConfig::parse(&bytes).map_err(|e| format!("{}: {e}", path.display()))
             }

@@ -18,6 +18,7 @@ use super::file_name;
 use super::state::{write, write_private};
 use crate::config::text_variable;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// The variables that passphrases come from: of root keys, of all others, and ours for both.
 pub(super) const PASSPHRASE_VARIABLES: [&str; 3] = [
@@ -85,6 +86,10 @@ impl<'a> Keys<'a> {
                 mode & 0o777
             )));
         }
+<<<<<<< ours
+=======
+        let text = files::read_text(file).map_err(|e| Error::io("read key", file, e))?;
+>>>>>>> theirs
         let signer = signer_from_pem(&file.display().to_string(), &text)?;
         self.keep(&*signer, name.as_str(), KeyRole::Signer, None)?;
         Ok(signer.public().clone())
@@ -129,7 +134,7 @@ impl<'a> Keys<'a> {
 
     /// A public key from a PEM file, as `signer add --key` takes it.
     pub fn public_from_file(&self, file: &Path) -> Result<PublicKey> {
-        let text = fs::read_to_string(file).map_err(|e| Error::io("read key", file, e))?;
+        let text = files::read_text(file).map_err(|e| Error::io("read key", file, e))?;
         Ok(public_key_from_pem(&file.display().to_string(), &text)?)
     }
 
@@ -274,6 +279,6 @@ impl<'a> Keys<'a> {
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyFile> {
-    let bytes = fs::read(path).map_err(|e| Error::io("read key", path, e))?;
+    let bytes = files::read(path).map_err(|e| Error::io("read key", path, e))?;
     Ok(PrivateKeyFile::parse(&path.display().to_string(), &bytes)?)
 }

@@ -1,7 +1,6 @@
 //! The policy in force: where it comes from, and that a file which cannot be read denies.
 
 use std::fmt;
-use std::fs;
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use trust::Policy;
 use crate::Engine;
 use crate::config::text_variable;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// Where the policy in force comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl InForce {
     /// The file's, else what `DOCKER_CONTENT_TRUST` asks for, else none.
     pub(crate) fn find(engine: &Engine) -> Result<Self> {
         let path = engine.config().policy_path();
-        match fs::read_to_string(&path) {
+        match files::read_text(&path) {
             Ok(text) => {
                 let policy = parse(&path, &text)?;
                 Ok(Self { source: PolicySource::File(path), policy })
@@ -81,13 +81,13 @@ impl InForce {
 
 /// Reads a policy file without putting it in force.
 pub fn check_file(path: &Path) -> Result<Policy> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io("read policy", path, e))?;
+    let text = files::read_text(path).map_err(|e| Error::io("read policy", path, e))?;
     parse(path, &text)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Policy> {
     let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    Policy::parse(text, &mut |name| fs::read(folder.join(name))).map_err(|error| {
+    Policy::parse(text, &mut |name| files::read(folder.join(name))).map_err(|error| {
         Error::Configuration { file: path.display().to_string(), reason: error.to_string() }
     })
 }

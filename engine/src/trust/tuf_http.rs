@@ -15,6 +15,7 @@ use trust::tuf::{
 
 use super::state;
 use crate::error::{Error, Result};
+use crate::files;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,7 +41,7 @@ impl TufClient {
 
     /// Begins to trust: from this root on everything is verified.
     pub fn init(&self, trusted_root: &Path) -> Result<()> {
-        let root = fs::read(trusted_root).map_err(|e| Error::io("read", trusted_root, e))?;
+        let root = files::read(trusted_root).map_err(|e| Error::io("read", trusted_root, e))?;
         let kept = self.dir.join("root.json");
         if kept.exists() {
             return Err(Error::Conflict(format!(

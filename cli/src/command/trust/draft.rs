@@ -156,7 +156,7 @@ pub(super) fn write(session: &Session, draft: &Draft, file: &Path) -> Result<()>
 
 fn read(file: &Path) -> Result<Draft> {
     let fail = |source| Error::File { act: "read", path: file.display().to_string(), source };
-    let bytes = std::fs::read(file).map_err(fail)?;
+    let bytes = engine::files::read(file).map_err(fail)?;
     Ok(Draft::parse(&bytes).map_err(engine::Error::from)?)
 }
 
