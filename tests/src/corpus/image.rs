@@ -40,16 +40,26 @@ struct Node {
 /// The image that a name stands for in an OCI layout, for example in a root of Wherry.
 #[track_caller]
 pub fn of_layout(root: &Path, name: &str) -> Image {
+    let manifest = json(&blob(root, &named(root, name)));
+    let layers = manifest["layers"].as_array().expect("a manifest has layers");
+    let layers: Vec<PathBuf> = layers.iter().map(|layer| blob(root, layer)).collect();
+    Image { config: json(&blob(root, &manifest["config"])), tree: flatten(&layers) }
+}
+
+/// The digest of the manifest that a name stands for in an OCI layout.
+#[track_caller]
+pub fn digest_of(root: &Path, name: &str) -> String {
+    named(root, name)["digest"].as_str().expect("a descriptor has a digest").to_owned()
+}
+
+#[track_caller]
+fn named(root: &Path, name: &str) -> Value {
     let index = json(&root.join("index.json"));
     let entries = index["manifests"].as_array().expect("an index has manifests");
     let entry = entries.iter().find(|entry| {
         entry["annotations"]["org.opencontainers.image.ref.name"] == Value::from(name)
     });
-    let entry = entry.unwrap_or_else(|| panic!("{name} is not in {}", root.display()));
-    let manifest = json(&blob(root, entry));
-    let layers = manifest["layers"].as_array().expect("a manifest has layers");
-    let layers: Vec<PathBuf> = layers.iter().map(|layer| blob(root, layer)).collect();
-    Image { config: json(&blob(root, &manifest["config"])), tree: flatten(&layers) }
+    entry.unwrap_or_else(|| panic!("{name} is not in {}", root.display())).clone()
 }
 
 /// The image in a `docker save` archive that was unpacked into a folder.

@@ -76,3 +76,16 @@ fn later_layers_replace_and_remove_what_earlier_ones_recorded() {
     let replaced = layer(&[("usr/lib/python3", "a file now")]);
     assert_eq!(purls(&[base, replaced]), [""; 0]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_database_makes_the_reader_panic(
+        text in "(Package: [a-z+.]{0,4}\n|Version: .{0,4}\n|Status: [a-z ]{0,12}\n|Name: .{0,4}\n|[{}\":,a-z\n]{0,9}|\n){0,12}",
+    ) {
+        let paths = ["var/lib/dpkg/status", "a.egg-info", "x/node_modules/@s/n/package.json", "etc/os-release"];
+        let files: Vec<(&str, &str)> = paths.iter().map(|path| (*path, text.as_str())).collect();
+        for purl in purls(&[layer(&files)]) {
+            proptest::prop_assert!(purl.starts_with("pkg:") && !purl.contains([' ', '\n']), "{purl}");
+        }
+    }
+}
