@@ -30,7 +30,7 @@ pub(crate) fn document(container: &Container, dirs: &StateDir) -> Value {
         "HostsPath": files.join("hosts"),
         "LogPath": match record.options.log.driver() {
             driver @ LogDriverName::JsonFile => dirs.log_file(&record.id, driver).display().to_string(),
-            LogDriverName::Local | LogDriverName::None => String::new(),
+            _ => String::new(),
         },
         "Name": format!("/{}", record.name),
         "RestartCount": state.restart_count,
@@ -320,8 +320,11 @@ fn security(options: &RunOptions) -> Value {
 fn log_config(log: &LogOptions) -> Value {
     match log.driver() {
         LogDriverName::None => json!({ "Type": "none", "Config": {} }),
+        driver @ (LogDriverName::Syslog | LogDriverName::Journald) => {
+            json!({ "Type": driver.as_str(), "Config": log.settings() })
+        }
         driver @ (LogDriverName::JsonFile | LogDriverName::Local) => json!({
-            "Type": if driver == LogDriverName::Local { "local" } else { "json-file" },
+            "Type": driver.as_str(),
             "Config": { "max-size": log.max_size().to_string(), "max-file": log.max_files().to_string() },
         }),
     }

@@ -473,6 +473,9 @@ pub struct LogOptions {
     driver: LogDriverName,
     max_size: u64,
     max_files: u32,
+    /// What else is said to a driver that hands the lines on.
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
 }
 
 /// The log drivers this version has.
@@ -483,8 +486,25 @@ pub enum LogDriverName {
     JsonFile,
     /// Binary frames that keep every byte.
     Local,
+    /// A syslog service, and a cache for `logs`.
+    Syslog,
+    /// systemd's journal, and a cache for `logs`.
+    Journald,
     /// Nothing is kept.
     None,
+}
+
+impl LogDriverName {
+    /// Docker's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JsonFile => "json-file",
+            Self::Local => "local",
+            Self::Syslog => "syslog",
+            Self::Journald => "journald",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Default for LogOptions {
@@ -493,6 +513,7 @@ impl Default for LogOptions {
             driver: LogDriverName::JsonFile,
             max_size: crate::limits::LOG_FILE_BYTES,
             max_files: crate::limits::LOG_FILES,
+            settings: BTreeMap::new(),
         }
     }
 }
@@ -506,15 +527,22 @@ impl LogOptions {
         let driver = match driver.unwrap_or("json-file") {
             "json-file" => LogDriverName::JsonFile,
             "local" => LogDriverName::Local,
+            "syslog" => LogDriverName::Syslog,
+            "journald" => LogDriverName::Journald,
             "none" => LogDriverName::None,
             other => {
                 return Err(Error::unsupported(
                     format!("log driver \"{other}\""),
-                    "this version has json-file, local and none",
+                    "this version has json-file, local, syslog, journald and none",
                 ));
             }
         };
         let mut log = Self { driver, ..Self::default() };
+        if matches!(driver, LogDriverName::Syslog | LogDriverName::Journald) {
+            log.settings = options.iter().cloned().collect();
+            crate::log::check_remote(driver.as_str(), &log.settings)?;
+            return Ok(log);
+        }
         for (key, value) in options {
             match (log.driver, key.as_str()) {
                 (LogDriverName::JsonFile | LogDriverName::Local, "max-size") => {
@@ -540,6 +568,16 @@ impl LogOptions {
             }
         }
         Ok(log)
+    }
+
+    /// One setting of a driver that hands the lines on.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.settings.get(key).map(String::as_str)
+    }
+
+    /// All of them.
+    pub(crate) fn settings(&self) -> &BTreeMap<String, String> {
+        &self.settings
     }
 
     /// Where the lines go.

@@ -88,7 +88,9 @@ impl StateDir {
     pub(crate) fn log_file(&self, id: &ContainerId, driver: LogDriverName) -> PathBuf {
         let name = match driver {
             LogDriverName::JsonFile | LogDriverName::None => format!("{id}-json.log"),
-            LogDriverName::Local => "local.log".to_owned(),
+            LogDriverName::Local | LogDriverName::Syslog | LogDriverName::Journald => {
+                "local.log".to_owned()
+            }
         };
         self.container(id).join(name)
     }

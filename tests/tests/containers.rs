@@ -177,3 +177,48 @@ fn events_follow_what_happens_until_they_are_ended() {
     assert_eq!(event["Actor"]["Attributes"]["image"], "busybox");
     assert!(event["timeNano"].as_i64().is_some_and(|nanos| nanos > 0), "{event}");
 }
+
+/// Covers: RUN-33, B11-31, N3-060, N3-063
+#[test]
+fn syslog_gets_the_lines_and_logs_still_shows_them() {
+    let Some(site) = site() else { return };
+    let socket = std::os::unix::net::UnixDatagram::bind(site.path().join("log")).expect("bind");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let address = format!("syslog-address=unixgram://{}", site.path().join("log").display());
+    let script = "echo to the log; echo bad news >&2";
+    site.run(&[
+        "run",
+        "--name",
+        "c1",
+        "--network",
+        "none",
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        &address,
+        "--log-opt",
+        "tag={{.Name}}",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ])
+    .ok();
+    let mut lines: Vec<String> = (0..2)
+        .map(|_| {
+            let mut buffer = [0; 1024];
+            let count = socket.recv(&mut buffer).expect("a line");
+            String::from_utf8_lossy(&buffer[..count]).into_owned()
+        })
+        .collect();
+    lines.sort();
+    assert!(lines[0].starts_with("<27>") && lines[0].ends_with(": bad news"), "{lines:?}");
+    assert!(lines[1].starts_with("<30>") && lines[1].contains(" c1["), "{lines:?}");
+    let logs = site.wherry("logs c1").ok();
+    assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("to the log\n", "bad news\n"));
+    assert_eq!(site.inspect("c1")["HostConfig"]["LogConfig"]["Type"], "syslog");
+    site.wherry("run --rm --network none --log-driver syslog --log-opt syslog-address=unixgram:///no/such busybox true")
+        .exits(125)
+        .fails_with(&["failed to initialize logging driver"]);
+    site.wherry("run --rm --log-driver splunk busybox true").exits(125).fails_with(&["splunk"]);
+}

@@ -380,7 +380,8 @@ mod tests {
             change(&mut flags);
             applied(&flags).expect_err("they contradict each other").to_string()
         };
-        let rows: [(fn(&mut NetworkFlags), &[&str], &str); 8] = [
+        type Row = (fn(&mut NetworkFlags), &'static [&'static str], &'static str);
+        let rows: [Row; 8] = [
             (|_| {}, &["host", "front"], "cannot attach both user-defined"),
             (|_| {}, &["front", "none"], "cannot attach both user-defined"),
             (|_| {}, &["front", "front"], "is specified multiple times"),

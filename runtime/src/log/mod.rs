@@ -3,6 +3,7 @@
 pub(crate) mod json_file;
 mod local;
 mod reader;
+mod remote;
 mod rotate;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub(crate) use reader::read;
+pub(crate) use remote::{Origin, check as check_remote};
 
 use crate::error::Result;
 use crate::limits;
@@ -27,10 +29,16 @@ pub(crate) trait LogDriver: std::fmt::Debug {
 }
 
 /// The driver of a container.
-pub(crate) fn open(options: &LogOptions, file: &Path) -> Result<Box<dyn LogDriver>> {
+pub(crate) fn open(
+    options: &LogOptions,
+    file: &Path,
+    origin: &Origin<'_>,
+) -> Result<Box<dyn LogDriver>> {
     match options.driver() {
         LogDriverName::JsonFile => Ok(Box::new(json_file::JsonFile::open(file, options)?)),
         LogDriverName::Local => Ok(Box::new(local::Local::open(file, options)?)),
+        LogDriverName::Syslog => Ok(Box::new(remote::Remote::syslog(file, options, origin)?)),
+        LogDriverName::Journald => Ok(Box::new(remote::Remote::journald(file, options, origin)?)),
         LogDriverName::None => Ok(Box::new(Nothing)),
     }
 }

@@ -129,7 +129,9 @@ impl Follower {
     fn next(&mut self) -> io::Result<Option<LogEntry>> {
         match self.driver {
             LogDriverName::JsonFile => json_file::read_line(&mut self.reader, &mut self.partial),
-            LogDriverName::Local => local::read_frame(&mut self.reader, &mut self.partial),
+            LogDriverName::Local | LogDriverName::Syslog | LogDriverName::Journald => {
+                local::read_frame(&mut self.reader, &mut self.partial)
+            }
             LogDriverName::None => Ok(None),
         }
     }

@@ -4,6 +4,8 @@ use super::*;
 use crate::options::LogDriverName::{self, JsonFile, Local};
 use crate::request::{LogEntry, LogQuery};
 
+const ORIGIN: Origin<'_> = Origin { id: "0123456789abcdef", name: "web", image: "busybox" };
+
 const BOTH: [LogDriverName; 2] = [LogDriverName::JsonFile, LogDriverName::Local];
 
 fn options(driver: LogDriverName, max_size: &str, max_files: &str) -> LogOptions {
@@ -36,7 +38,7 @@ fn texts(entries: &[LogEntry]) -> Vec<String> {
 fn lines_are_written_as_docker_writes_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x-json.log");
-    let mut log = open(&options(JsonFile, "-1", "1"), &path).unwrap();
+    let mut log = open(&options(JsonFile, "-1", "1"), &path, &ORIGIN).unwrap();
     log.append(
         OutputStream::Stdout,
         Timestamp::new(1_700_000_000, 120_000_000).unwrap(),
@@ -58,7 +60,7 @@ fn files_are_rotated_and_the_oldest_go() {
     for driver in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
-        let mut log = open(&options(driver, "200", "3"), &path).unwrap();
+        let mut log = open(&options(driver, "200", "3"), &path, &ORIGIN).unwrap();
         for number in 0..40 {
             log.append(OutputStream::Stdout, second(number), format!("line {number}\n").as_bytes())
                 .unwrap();
@@ -85,7 +87,7 @@ fn a_query_selects_by_time_and_from_the_end() {
     for driver in BOTH {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
-        let mut log = open(&options(driver, "-1", "1"), &path).unwrap();
+        let mut log = open(&options(driver, "-1", "1"), &path, &ORIGIN).unwrap();
         for number in 0..10 {
             log.append(OutputStream::Stdout, second(number), format!("{number}\n").as_bytes())
                 .unwrap();
@@ -163,7 +165,7 @@ proptest! {
     fn the_local_driver_keeps_every_byte(lines in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..60)), 0..20)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
-        let mut log = open(&options(Local, "-1", "1"), &path).unwrap();
+        let mut log = open(&options(Local, "-1", "1"), &path, &ORIGIN).unwrap();
         let expected: Vec<LogEntry> = lines
             .into_iter()
             .enumerate()

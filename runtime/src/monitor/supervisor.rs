@@ -102,7 +102,9 @@ impl Supervisor {
         let socket = dirs.socket(id);
         let listener = protocol::listen(&socket).map_err(Error::file("listen at", &socket))?;
         listener.set_nonblocking(true).map_err(Error::file("listen at", &socket))?;
-        let log = log::open(&record.options.log, &dirs.log_file(id, record.options.log.driver()))?;
+        let origin = log::Origin { id: id.as_str(), name: &record.name, image: &record.image };
+        let log_file = dirs.log_file(id, record.options.log.driver());
+        let log = log::open(&record.options.log, &log_file, &origin)?;
         rootfs::enter_private_mount_namespace()?;
         let bundle = BundleDir::new(dirs.run(id).join("bundle"));
         Ok((record, state, listener, log, bundle))
