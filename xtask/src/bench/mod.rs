@@ -15,6 +15,7 @@ use crate::{apt, images};
 mod build;
 mod disk;
 mod distribution;
+mod network;
 mod peers;
 mod report;
 mod run;
@@ -28,6 +29,10 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
         // Errands of the area `transfer` in processes that were built for release.
         "floor" => return transfer::floor::main(&args[1..]),
         "fill" => return transfer::fill::main(&args[1..]),
+        // Errands of the area `network` on both ends of a wire.
+        "serve" => return network::serve(&args[1..]),
+        "connect" => return network::connect(&args[1..]),
+        "stream" => return network::stream(&args[1..]),
         _ => {}
     }
     let rounds = match args.get(1).map(|rounds| rounds.parse::<usize>()) {
@@ -35,8 +40,8 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
         Some(Ok(rounds)) if rounds > 0 => Some(rounds),
         Some(_) => return Err(Failure::new("the number of rounds is a positive number")),
     };
-    if !matches!(area, "build" | "distribution" | "run" | "transfer") {
-        let usage = "usage: cargo xtask bench build|distribution|run|transfer [ROUNDS] [BINARY]";
+    if !matches!(area, "build" | "distribution" | "network" | "run" | "transfer") {
+        let usage = "usage: cargo xtask bench build|distribution|network|run|transfer [ROUNDS] [BINARY]";
         return Err(Failure::new(format!("no area '{area}'; {usage}")));
     }
     if !shell::is_root() {
@@ -53,6 +58,7 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
     let section = match area {
         "build" => build::measure(root, &wherry, disk.path(), rounds.unwrap_or(5))?,
         "distribution" => distribution::measure(root, &wherry, disk.path(), rounds.unwrap_or(5))?,
+        "network" => network::measure(root, &wherry, disk.path(), rounds.unwrap_or(10))?,
         "transfer" => transfer::measure(root, &wherry, disk.path(), rounds.unwrap_or(3))?,
         _ => run::measure(root, &wherry, disk.path(), rounds.unwrap_or(20))?,
     };

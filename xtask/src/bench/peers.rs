@@ -19,23 +19,32 @@ pub(super) struct Dockerd {
 
 impl Dockerd {
     pub(super) fn start(disk: &Path) -> Result<Self> {
+        let no_network = ["--bridge=none", "--iptables=false", "--ip6tables=false"];
+        Self::start_with(disk, &[], &no_network)
+    }
+
+    /// One with its bridge and its rules, on a host of its own: `wrapper` are the words that bring a command there.
+    pub(super) fn start_on(disk: &Path, wrapper: &[String]) -> Result<Self> {
+        Self::start_with(disk, wrapper, &[])
+    }
+
+    fn start_with(disk: &Path, wrapper: &[String], flags: &[&str]) -> Result<Self> {
         let home = super::fresh(disk, "docker")?;
         // A socket's path is limited to 107 bytes: it must be short.
         let run = PathBuf::from(format!("/run/wherry-bench-{}", std::process::id()));
         fs::create_dir_all(&run).context("make the run folder of dockerd")?;
         let socket = run.join("docker.sock");
         let log = File::create(home.join("log")).context("make the log of dockerd")?;
-        let child = Command::new("dockerd")
+        let mut words = wrapper.iter().map(String::as_str).chain(["dockerd"]);
+        let mut command = Command::new(words.next().unwrap_or("dockerd"));
+        let child = command
+            .args(words)
             .arg(format!("--data-root={}", home.join("data").display()))
             .arg(format!("--exec-root={}", run.join("exec").display()))
             .arg(format!("--pidfile={}", run.join("pid").display()))
             .arg(format!("--host=unix://{}", socket.display()))
-            .args([
-                "--bridge=none",
-                "--iptables=false",
-                "--ip6tables=false",
-                "--storage-driver=overlay2",
-            ])
+            .arg("--storage-driver=overlay2")
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("share the log of dockerd")?)
             .stderr(log)
