@@ -51,6 +51,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "CONTAINERS_REGISTRIES_CONF",
         "registries.conf with mirrors (default in the configuration folder, else /etc/containers)",
     ),
+    (
+        "WHERRY_REGISTRY_*",
+        "keys of the configuration of `registry serve`, see its reference (WHERRY_REGISTRY_ADDR=127.0.0.1:5000)",
+    ),
     ("SOURCE_DATE_EPOCH", "seconds since 1970 that a build stamps instead of now"),
     ("HTTP_PROXY", "proxy for plain HTTP, also http_proxy"),
     ("HTTPS_PROXY", "proxy for HTTPS, also https_proxy"),
@@ -103,6 +107,16 @@ pub fn source_date_epoch() -> Result<Option<jiff::Timestamp>, String> {
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
         .map(Some)
         .ok_or_else(|| format!("SOURCE_DATE_EPOCH={}: not a number of seconds", text.display()))
+}
+
+/// The variables that set keys of the registry's configuration, in the order of their names.
+pub fn registry_variables() -> Vec<(String, String)> {
+    let all = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut ours: Vec<(String, String)> =
+        all.filter(|(name, _)| name.starts_with(registry::VARIABLE_PREFIX)).collect();
+    ours.sort();
+    ours
 }
 
 /// A variable, where it is set and not empty.

@@ -16,6 +16,9 @@ mod reference;
 
 pub use reference::reference_markdown;
 
+/// What the names of variables begin with that set keys of the configuration.
+pub const VARIABLE_PREFIX: &str = "WHERRY_REGISTRY_";
+
 /// Everything that a server can be told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -295,6 +298,30 @@ impl Config {
         Self::parse(&read_bounded("the configuration", path, limits::CONFIG_BYTES_MAX)?)
     }
 
+    /// Reads a TOML file, where there is one, and lays variables over it: the name behind
+    /// [`VARIABLE_PREFIX`] is a key's in upper case, with `_` for `.` and `-`. A value is one of TOML, or
+    /// else a text.
+    pub fn load_with(path: Option<&Path>, variables: &[(String, String)]) -> Result<Self, Error> {
+        let text = match path {
+            Some(path) => read_bounded("the configuration", path, limits::CONFIG_BYTES_MAX)?,
+            None => String::new(),
+        };
+        let mut table: toml::Table =
+            toml::from_str(&text).map_err(|error| Error::config(error.to_string()))?;
+        for (name, value) in variables {
+            let key = reference::key_of_variable(name).ok_or_else(|| {
+                Error::config(format!("{name} names no key of the configuration"))
+            })?;
+            lay_over(&mut table, key, value).ok_or_else(|| {
+                Error::config(format!("{name}: {key} is not a table in the file"))
+            })?;
+        }
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| Error::config(error.message().to_owned()))?;
+        config.checked()
+    }
+
     /// Refuses what each value allows alone but not together.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         let refuse = |reason: &str| Err(Error::config(reason));
@@ -323,6 +350,18 @@ impl Config {
         }
         Ok(self)
     }
+}
+
+/// Sets `a.b.c` in nested tables; nothing where something else than a table is in the way.
+fn lay_over(table: &mut toml::Table, key: &str, value: &str) -> Option<()> {
+    let Some((first, rest)) = key.split_once('.') else {
+        let read = toml::from_str::<toml::Table>(&format!("value = {value}"));
+        let read = read.ok().and_then(|mut table| table.remove("value"));
+        table.insert(key.to_owned(), read.unwrap_or_else(|| value.into()));
+        return Some(());
+    };
+    let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
+    lay_over(inner.as_table_mut()?, rest, value)
 }
 
 /// Reads a text file of at most `limit` bytes.

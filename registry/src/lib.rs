@@ -41,7 +41,7 @@ mod upstream;
 
 pub use access::{Action, Grant, RepositoryPattern};
 pub use collection::Collected;
-pub use config::{Config, Mode};
+pub use config::{Config, Mode, VARIABLE_PREFIX};
 pub use error::Error;
 pub use name::{ManifestReference, NameError, ReferenceError, RepositoryName, Tag, TagError};
 pub use server::{BoundServer, Control, Running, Server};

@@ -512,3 +512,49 @@ fn registries_that_a_file_would_search_are_not_asked_for_short_names() {
     site.run(&["pull", "short"]).fails_with(&["docker.io", "blocks"]);
     assert_eq!(seed::requests(&registry).get(&("blob".to_owned(), "GET".to_owned())), None);
 }
+
+/// Covers: B06-46
+#[test]
+fn an_image_in_a_registry_is_inspected_without_pulling_it() {
+    let (site, registry) = (Site::new(), Registry::embedded());
+    let layout = Layout::new(&site.path().join("layout"));
+    let of = |arch: &str| {
+        let layers = vec![Layer::new().file("arch", arch), Layer::new().file("more", arch)];
+        layout.image(layers, arch, json!({ "Cmd": ["/none"], "Labels": { "arch": arch } }))
+    };
+    let index = layout.index(&[(of("amd64"), "amd64"), (of("arm64"), "arm64")]);
+    push(&registry, "team/app", &layout, &index, "v1");
+    let name = registry.name("team/app:v1");
+    let run = site.run(&["inspect", "--remote", "--platform", "linux/arm64", &name]).ok();
+    let shown = &run.json()[0];
+    assert_eq!(shown["Architecture"], "arm64");
+    assert_eq!(shown["Config"]["Labels"]["arch"], "arm64");
+    assert_eq!(shown["RootFS"]["Layers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(shown["RepoDigests"][0], registry.name(&format!("team/app@{}", digest(&index))));
+    let run = site.run(&["inspect", "--remote", "--format", "{{.Config.Cmd}}", &name]).ok();
+    assert_eq!(run.out(), "[/none]");
+    assert_eq!(site.wherry("images -q").ok().stdout, "");
+    site.run(&["inspect", "--remote", &registry.name("team/none:v1")]).fails_with(&["team/none"]);
+    site.run(&["inspect", "--remote", "--platform", "linux/s390x", &name])
+        .fails_with(&["no matching manifest", "linux/s390x"]);
+}
+
+#[test]
+fn a_registry_is_configured_by_variables() {
+    let mut site = Site::new();
+    site.set_env("WHERRY_REGISTRY_ADDR", "127.0.0.1:0");
+    site.set_env("WHERRY_REGISTRY_METRICS", "off");
+    let mut child = site.spawn("registry serve --read-only");
+    let stderr = child.stderr.take().expect("a pipe was asked for");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr));
+    let said = lines.next().expect("it says where it listens").expect("it is text");
+    let address = said.split("http://").nth(1).expect("an address").to_owned();
+    assert_eq!(http::get(&address, "/metrics").status, 404);
+    assert_eq!(http::get(&address, "/v2/").status, 200);
+    let post = http::request(&address, "POST", "/v2/a/blobs/uploads/", &[], b"").expect("POST");
+    assert_eq!(post.status, 405, "{}", post.text());
+    child.kill().expect("it is there");
+    child.wait().expect("it ends");
+    site.set_env("WHERRY_REGISTRY_COLOUR", "red");
+    site.run(&["registry", "serve"]).fails_with(&["WHERRY_REGISTRY_COLOUR"]);
+}

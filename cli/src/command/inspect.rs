@@ -1,4 +1,5 @@
 use engine::ErrorKind;
+use engine::oci::Platform;
 use serde_json::Value;
 
 use super::{FORMAT_OBJECT_HELP, Session};
@@ -10,6 +11,12 @@ use crate::template::{ExecOptions, Functions, MissingKey, Template};
 pub(crate) struct Args {
     #[arg(short, long, value_name = "string", help = FORMAT_OBJECT_HELP)]
     format: Option<String>,
+    /// Choose this platform of an image in a registry
+    #[arg(long, value_name = "string", requires = "remote")]
+    platform: Option<Platform>,
+    /// Show what a registry has of an image, without pulling it
+    #[arg(long, conflicts_with = "kind")]
+    remote: bool,
     /// Only inspect objects of the given type
     #[arg(long = "type", value_name = "string")]
     kind: Option<Kind>,
@@ -45,6 +52,7 @@ impl Args {
     /// Looks for a container, then for an image, of each name.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         let find = |name: &str| match self.kind {
+            None if self.remote => remote(session, name, self.platform.as_ref()),
             Some(Kind::Container) => container(session, name),
             Some(Kind::Image) => image(session, name),
             None => match container(session, name) {
@@ -78,6 +86,10 @@ fn container(session: &Session, name: &str) -> Result<Value> {
 
 fn image(session: &Session, name: &str) -> Result<Value> {
     Ok(session.engine()?.images().inspect(name)?)
+}
+
+fn remote(session: &Session, name: &str, platform: Option<&Platform>) -> Result<Value> {
+    Ok(session.engine()?.images().remote_inspect(&name.parse()?, platform)?)
 }
 
 fn either(session: &Session, name: &str) -> Result<Value> {

@@ -26,8 +26,8 @@ struct ServeArgs {
     /// Address to listen on; port 0 takes a free one (default "127.0.0.1:5000")
     #[arg(long, value_name = "string")]
     addr: Option<SocketAddr>,
-    /// Configuration file (TOML): TLS, users and rights, limits, access log, cache of another registry; the other flags
-    /// win over it
+    /// Configuration file (TOML): TLS, users and rights, limits, access log, cache of another registry; variables
+    /// (WHERRY_REGISTRY_ and a key) win over it, and the other flags over both
     #[arg(long, value_name = "string")]
     config: Option<PathBuf>,
     /// Refuse every change
@@ -60,10 +60,13 @@ impl ServeArgs {
     }
 
     fn config(self, session: &Session) -> Result<Config> {
-        let mut config = match &self.config {
-            Some(path) => Config::load(path).map_err(engine::Error::from)?,
-            None => Config { root: session.config.root.join("registry"), ..Config::default() },
-        };
+        let variables = engine::config::registry_variables();
+        let mut config =
+            Config::load_with(self.config.as_deref(), &variables).map_err(engine::Error::from)?;
+        let root = format!("{}ROOT", engine::registry::VARIABLE_PREFIX);
+        if self.config.is_none() && variables.iter().all(|(name, _)| *name != root) {
+            config.root = session.config.root.join("registry");
+        }
         config.addr = self.addr.unwrap_or(config.addr);
         config.root = self.root.unwrap_or(config.root);
         if self.read_only {

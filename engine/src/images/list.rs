@@ -131,11 +131,21 @@ pub fn names_of(store: &Store, id: &Digest) -> Result<Names> {
 /// What `inspect` prints of an image.
 pub fn inspect(store: &Store, image: &Image) -> Result<Value> {
     let names = names_of(store, image.id())?;
-    let config = &**image.config();
-    let layers: Vec<String> = config.diff_ids().iter().map(ToString::to_string).collect();
     let size = store.images().bytes(image)?;
+    Ok(document(image.id(), &names, image.config(), size, image.root()))
+}
+
+/// An image in Docker's words.
+pub(super) fn document(
+    id: &Digest,
+    names: &Names,
+    config: &oci::ImageConfig,
+    size: u64,
+    root: &Descriptor,
+) -> Value {
+    let layers: Vec<String> = config.diff_ids().iter().map(ToString::to_string).collect();
     let mut document = json!({
-        "Id": image.id().to_string(),
+        "Id": id.to_string(),
         "RepoTags": names.tags,
         "RepoDigests": names.digests,
         "Parent": "",
@@ -143,7 +153,7 @@ pub fn inspect(store: &Store, image: &Image) -> Result<Value> {
         "Created": config.created,
         "DockerVersion": "",
         "Author": config.author.clone().unwrap_or_default(),
-        "Config": container_config(image.config()),
+        "Config": container_config(config),
         "Architecture": config.architecture,
         "Os": config.os,
         "Size": size,
@@ -151,12 +161,12 @@ pub fn inspect(store: &Store, image: &Image) -> Result<Value> {
         "GraphDriver": {"Data": Value::Null, "Name": "overlay2"},
         "RootFS": {"Type": "layers", "Layers": layers},
         "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
-        "Descriptor": image.root(),
+        "Descriptor": root,
     });
     if let (Some(variant), Some(object)) = (&config.variant, document.as_object_mut()) {
         object.insert("Variant".to_owned(), json!(variant));
     }
-    Ok(document)
+    document
 }
 
 /// The `Config` object with every field that Docker always prints.

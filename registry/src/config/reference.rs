@@ -196,8 +196,10 @@ pub fn reference_markdown() -> String {
     let mut page = String::from(
         "# Registry configuration\n\n\
          `wherry registry serve --config FILE` reads one TOML file. Unknown keys are refused. Every key has a\n\
-         default except those of an optional table that is given. This page is written by a test of the\n\
-         `registry` crate.\n\n\
+         default except those of an optional table that is given. A variable lays its value over the file: its\n\
+         name is `WHERRY_REGISTRY_` and the key in upper case, with `_` for `.` and `-`\n\
+         (`WHERRY_REGISTRY_LIMITS_IDLE_SECONDS=30`); `WHERRY_REGISTRY_ACCESS` takes all grants as a TOML array. A flag\n\
+         wins over both. This page is written by a test of the `registry` crate.\n\n\
          | key | value | default | meaning |\n|---|---|---|---|\n",
     );
     for key in KEYS {
@@ -214,6 +216,14 @@ pub fn reference_markdown() -> String {
     page.push_str(EXAMPLE);
     page.push_str("```\n");
     page
+}
+
+/// The key that a variable sets.
+pub(super) fn key_of_variable(name: &str) -> Option<&'static str> {
+    let wanted = name.strip_prefix(super::VARIABLE_PREFIX)?;
+    // A part of a grant has no name of its own: all of them are one value.
+    let keys = KEYS.iter().map(|key| key.name).filter(|key| !key.contains("[]"));
+    keys.chain(["access"]).find(|key| key.replace(['.', '-'], "_").to_uppercase() == wanted)
 }
 
 fn code(default: &str) -> String {

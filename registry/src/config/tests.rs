@@ -138,3 +138,39 @@ fn collect(prefix: &str, value: &toml::Value, into: &mut BTreeSet<String>) {
         }
     }
 }
+
+#[test]
+fn variables_lie_over_the_file_and_are_read_as_toml_or_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("registry.toml");
+    std::fs::write(&file, "addr = \"127.0.0.1:1\"\n[limits]\nidle-seconds = 9\n").expect("written");
+    let set = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<(String, String)> = pairs
+            .iter()
+            .map(|(name, value)| (format!("{VARIABLE_PREFIX}{name}"), (*value).to_owned()))
+            .collect();
+        Config::load_with(Some(&file), &pairs)
+    };
+    let config = set(&[
+        ("ADDR", "127.0.0.1:7"),
+        ("MODE", "read-only"),
+        ("LIMITS_HEAD_SECONDS", "3"),
+        ("ACCESS_LOG", "{ file = \"/tmp/log\" }"),
+        ("AUTH_BASIC_HTPASSWD", "/h"),
+        ("ACCESS", "[{ users = [\"*\"], repositories = [\"**\"], actions = [\"pull\"] }]"),
+    ])
+    .expect("valid");
+    assert_eq!((config.addr.port(), config.mode), (7, Mode::ReadOnly));
+    assert_eq!((config.limits.idle_seconds, config.limits.head_seconds), (9, 3));
+    assert!(matches!(config.access_log, AccessLogTarget::File(_)));
+    assert!(matches!(config.auth, Auth::Basic(_)) && config.access.len() == 1);
+    for (pair, named) in [
+        (("COLOUR", "red"), "WHERRY_REGISTRY_COLOUR"),
+        (("ADDR_PORT", "1"), "WHERRY_REGISTRY_ADDR_PORT"),
+        (("ADDR", "nowhere"), "address"),
+        (("LIMITS_UPLOADS", "0"), "limits.uploads"),
+    ] {
+        let error = set(&[pair]).expect_err(named).to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
