@@ -75,7 +75,7 @@ impl<'a> Keys<'a> {
 
     /// Takes a private key from a PEM file that others cannot read (TRU-41).
     pub fn load_signer(&self, file: &Path, name: &KeyName) -> Result<PublicKey> {
-        let text = fs::read_to_string(file).map_err(|e| Error::io("read key", file, e))?;
+        let text = files::read_text(file).map_err(|e| Error::io("read key", file, e))?;
         let mode =
             fs::metadata(file).map_err(|e| Error::io("read key", file, e))?.permissions().mode();
         // A public key may be read by everybody; it gets the advice that helps.
@@ -86,10 +86,6 @@ impl<'a> Keys<'a> {
                 mode & 0o777
             )));
         }
-<<<<<<< ours
-=======
-        let text = files::read_text(file).map_err(|e| Error::io("read key", file, e))?;
->>>>>>> theirs
         let signer = signer_from_pem(&file.display().to_string(), &text)?;
         self.keep(&*signer, name.as_str(), KeyRole::Signer, None)?;
         Ok(signer.public().clone())
