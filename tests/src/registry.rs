@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use crate::http;
 use crate::site::binary;
 
+/// `harbour-pass` under bcrypt.
+const HTPASSWD: &str = "pilot:$2b$05$abcdefghijklmnopqrstuuDixDlWTLS9/r7iUsNMXg1WxDd2zrf8G\n";
+
 /// A registry that lives as long as the value.
 pub struct Registry {
     child: Child,
@@ -30,13 +33,28 @@ impl Registry {
 
     /// `wherry registry serve` as a cache of another registry.
     pub fn caching(upstream: &str) -> Self {
+        Self::configured(|_| format!("[proxy]\nupstream = {upstream:?}\n"))
+    }
+
+    /// `wherry registry serve` that only `pilot` with the password `harbour-pass` may use; and only below
+    /// `repositories`; `how` is the table `auth.basic` or `auth.token` with further lines of it.
+    pub fn guarded(how: &str, repositories: &str) -> Self {
+        Self::configured(|dir| {
+            let htpasswd = dir.join("htpasswd");
+            std::fs::write(&htpasswd, HTPASSWD).expect("write the users");
+            format!(
+                "{how}\nhtpasswd = {:?}\n\n[[access]]\nusers = [\"*\"]\nrepositories = [{repositories:?}]\nactions = [\"pull\", \"push\"]\n",
+                htpasswd.display().to_string()
+            )
+        })
+    }
+
+    /// `wherry registry serve` over an empty root, with more settings.
+    fn configured(settings: impl FnOnce(&Path) -> String) -> Self {
         let dir = TempDir::with_prefix("wherry-registry-").expect("make a temporary folder");
-        let config = dir.path().join("registry.toml");
-        let root = dir.path().join("root");
-        let text = format!(
-            "addr = \"127.0.0.1:0\"\nroot = {:?}\n\n[proxy]\nupstream = {upstream:?}\n",
-            root.display().to_string()
-        );
+        let (config, root) = (dir.path().join("registry.toml"), dir.path().join("root"));
+        let root = root.display().to_string();
+        let text = format!("addr = \"127.0.0.1:0\"\nroot = {root:?}\n\n{}", settings(dir.path()));
         std::fs::write(&config, text).expect("write the configuration");
         let mut command = Command::new(binary());
         command.args(["registry", "serve", "--config"]).arg(&config);

@@ -2,8 +2,7 @@
 //!
 //! `WHERRY_CHAOS_SECONDS` says how long the mixed storm lasts, `WHERRY_CHAOS_SEED` where it starts.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tests::chaos::{Fault, Proxy};
@@ -138,40 +137,6 @@ fn a_pull_that_was_killed_goes_on_where_it_was() {
     other.check_store();
 }
 
-/// `harbour-pass` under bcrypt.
-const HTPASSWD: &str = "pilot:$2b$05$abcdefghijklmnopqrstuuDixDlWTLS9/r7iUsNMXg1WxDd2zrf8G\n";
-
-/// A registry whose tokens live for a second.
-struct Forgetful {
-    child: Child,
-    address: String,
-}
-
-impl Forgetful {
-    fn serve(site: &Site) -> Self {
-        let htpasswd = site.write("htpasswd", HTPASSWD);
-        let text = format!(
-            "addr = \"127.0.0.1:0\"\nroot = {:?}\n\n[auth.token]\nhtpasswd = {:?}\ntoken-seconds = 1\n\n[[access]]\nusers = [\"*\"]\nrepositories = [\"**\"]\nactions = [\"pull\", \"push\"]\n",
-            site.path().join("registry").display().to_string(),
-            htpasswd.display().to_string(),
-        );
-        let config = site.write("registry.toml", &text);
-        let mut child = site.spawn(&format!("registry serve --config {}", config.display()));
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe was asked for")).lines();
-        let said = lines.next().expect("it says where it listens").expect("it is text");
-        let address = said.split("http://").nth(1).expect("an address").to_owned();
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
-    }
-}
-
-impl Drop for Forgetful {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Whether anything that was acknowledged is lost.
 struct Fleet {
     site: Site,
@@ -259,8 +224,8 @@ fn a_storm_with_kills_of_both_sides_loses_nothing() {
 fn a_push_with_tokens_that_expire_and_limits_sends_little_twice() {
     let site = Site::new();
     let size = large(&site, "bulk:v1", 5, 24 << 20);
-    let registry = Forgetful::serve(&site);
-    let limits = Proxy::new(&registry.address, Fault::Limit(1), 2);
+    let registry = Registry::guarded("[auth.token]\ntoken-seconds = 1", "**");
+    let limits = Proxy::new(registry.address(), Fault::Limit(1), 2);
     let name = limits.name("team/bulk:v1");
     let login = ["login", "-u", "pilot", "--password-stdin", limits.address()];
     site.run_with_input(&login, b"harbour-pass\n").ok();

@@ -1,51 +1,13 @@
 //! Credentials, and looking at a registry without pulling.
 
-use std::io::{BufRead, BufReader};
-use std::process::Child;
-
 use tests::{Registry, Site};
-
-/// `harbour-pass` under bcrypt.
-const HTPASSWD: &str = "pilot:$2b$05$abcdefghijklmnopqrstuuDixDlWTLS9/r7iUsNMXg1WxDd2zrf8G\n";
-
-/// A registry that only its one user may use; its log stays readable until it ends.
-struct Guarded {
-    child: Child,
-    address: String,
-}
-
-impl Guarded {
-    fn serve(site: &Site) -> Self {
-        let htpasswd = site.write("htpasswd", HTPASSWD);
-        let text = format!(
-            "addr = \"127.0.0.1:0\"\nroot = {:?}\n\n[auth.basic]\nhtpasswd = {:?}\n\n[[access]]\nusers = [\"*\"]\nrepositories = [\"team/**\"]\nactions = [\"pull\", \"push\"]\n",
-            site.path().join("registry").display().to_string(),
-            htpasswd.display().to_string(),
-        );
-        let config = site.write("registry.toml", &text);
-        let mut child = site.spawn(&format!("registry serve --config {}", config.display()));
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe was asked for")).lines();
-        let said = lines.next().expect("it says where it listens").expect("it is text");
-        let address = said.split("http://").nth(1).expect("an address").to_owned();
-        // Whoever writes to a pipe that nobody reads would be stopped.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Covers: B08-29, B08-34
 #[test]
 fn a_login_opens_what_was_closed_and_a_logout_closes_it() {
     let site = Site::with_busybox();
-    let registry = Guarded::serve(&site);
-    let (address, name) = (&registry.address, format!("{}/team/app:v1", registry.address));
+    let registry = Registry::guarded("[auth.basic]", "team/**");
+    let (address, name) = (registry.address(), registry.name("team/app:v1"));
     site.run(&["tag", "busybox", &name]).ok();
     site.run(&["push", &name]).fails_with(&[&name[..name.len() - 3]]).exits(3);
 
