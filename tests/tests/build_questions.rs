@@ -177,6 +177,41 @@ fn a_signal_ends_the_step_and_leaves_nothing() {
     site.check_store();
 }
 
+/// Covers: BLD-75
+#[test]
+fn two_builds_at_once_run_a_step_once_and_a_cancelled_one_does_not_take_the_other_along() {
+    let Some(site) = site() else { return };
+    let run = "FROM busybox\nRUN --mount=type=cache,target=/c echo x >> /c/runs; sleep 2; cp /c/runs /runs\n";
+    site.dockerfile(run);
+    let line = format!("build --progress=plain {}", site.context("").display());
+    let (one, two) = (site.spawn(&line), site.spawn(&line));
+    let (one, two) = (finish(one, line.clone()).ok(), finish(two, line.clone()).ok());
+    let hits = [&one, &two].iter().filter(|run| run.all().contains("CACHED")).count();
+    assert_eq!(hits, 1, "{one}{two}");
+    site.dockerfile(&run.replace("sleep 2", "sleep 3"));
+    let first = site.spawn(&line);
+    let runs = || {
+        std::fs::read_dir(site.root().join("buildcache/mounts")).is_ok_and(|mut list| {
+            list.any(|entry| {
+                entry.is_ok_and(|entry| {
+                    std::fs::read_to_string(entry.path().join("fs/runs"))
+                        .is_ok_and(|text| text.lines().count() == 2)
+                })
+            })
+        })
+    };
+    assert!(eventually(Duration::from_secs(60), runs), "the first build never began");
+    let second = site.spawn(&line);
+    kill_process(
+        Pid::from_raw(i32::try_from(first.id()).expect("a pid")).expect("not zero"),
+        Signal::TERM,
+    )
+    .expect("send the signal");
+    finish(first, line.clone()).exits(143);
+    finish(second, line.clone()).ok();
+    assert_eq!(site.wherry("builder du").ok().lines().len(), 5, "a title, two records, two sums");
+}
+
 /// Covers: BLD-39, BLD-59
 #[test]
 fn steps_get_the_limits_groups_and_hosts_that_were_asked_for() {

@@ -16,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use oci::{Compression, Descriptor, Digest};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use store::LayerId;
 
@@ -144,7 +146,9 @@ impl CacheIndex {
     /// Opens the index under the root of a store, creating it where it is not.
     pub fn open(store_root: &Path) -> Result<CacheIndex> {
         let root = store_root.join(FOLDER);
-        for folder in ["steps", "memo", "last", "paths", "urls", "stat", "mounts", "tmp", "mnt"] {
+        for folder in
+            ["steps", "memo", "last", "paths", "urls", "stat", "locks", "mounts", "tmp", "mnt"]
+        {
             let path = root.join(folder);
             if !path.is_dir() {
                 std::fs::create_dir_all(&path).map_err(at("create", &path))?;
@@ -161,6 +165,19 @@ impl CacheIndex {
     /// The record of a key; a damaged one counts as none.
     pub fn get(&self, key: &CacheKey) -> Result<Option<Record>> {
         Ok(self.read(&self.step_path(key))?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Takes a step for this build, so that another build at the same time waits for its result; `None` while another
+    /// build has it. Steps share a few thousand locks: waiting for a stranger now and then costs less than a file each.
+    pub(crate) fn try_lock_step(&self, key: &CacheKey) -> Result<Option<File>> {
+        let path = self.root.join("locks").join(&key.digest().hex()[..3]);
+        let lock =
+            File::options().create(true).append(true).open(&path).map_err(at("open", &path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(lock)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(at("lock", &path)(error.into())),
+        }
     }
 
     /// Writes the record of a key.

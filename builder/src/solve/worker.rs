@@ -1,8 +1,10 @@
 //! The solver: vertices in dependency order on a few threads, each from the cache or carried out.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use oci::Digest;
 use store::{Diff, DiffOptions, LayerId, Lease, Snapshotter, Store};
@@ -21,6 +23,9 @@ use crate::key::{self, CacheKey, KeyInputs, Keyed};
 use crate::ports::digest_of;
 use crate::request::{BuildRequest, CacheLayers, StepCount};
 use crate::tree::hash_folder;
+
+/// How often it is looked whether another build is done with a step.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Steps at once on a machine with few processors.
 const STEPS_AT_ONCE: usize = 4;
@@ -333,6 +338,14 @@ impl<'s> Solver<'s> {
         let keyed = self.keyed(node, vertex, parent.as_ref(), &inputs)?;
         let _claim = self.claim(&keyed.key);
         let mut found = if vertex.ignore_cache { None } else { self.lookup(&keyed.key)? };
+        let mut _ours = None;
+        if found.is_none() && !vertex.ignore_cache {
+            let (lock, waited) = self.take(&keyed.key, line)?;
+            _ours = Some(lock);
+            if waited {
+                found = self.lookup(&keyed.key)?;
+            }
+        }
         if found.is_none() && !vertex.ignore_cache {
             found = self.imported(node, vertex, &keyed, line)?;
         }
@@ -509,6 +522,21 @@ impl<'s> Solver<'s> {
         drop(state);
         self.wake.notify_all();
         unpacked.map_err(|source| Error::Unpack { reference: image.reference.to_string(), source })
+    }
+
+    /// Takes a step among all builds of this machine; says whether another build had it, and may have left its result.
+    fn take(&self, key: &CacheKey, line: &Line<'_>) -> Result<(File, bool)> {
+        if let Some(lock) = self.cache.try_lock_step(key)? {
+            return Ok((lock, false));
+        }
+        line.status("waiting for another build that is at this step", None);
+        loop {
+            self.state_of_cancel()?;
+            if let Some(lock) = self.cache.try_lock_step(key)? {
+                return Ok((lock, true));
+            }
+            std::thread::sleep(PATIENCE);
+        }
     }
 
     /// Waits until no other thread works on the same key, and takes it.

@@ -7,7 +7,6 @@ const ONE_BUILDER: &str = "there is one builder, this machine, and it has no ins
 const COMMANDS: &[(&str, &str)] = &[
     ("buildx bake", "name the Dockerfile with `wherry build -f FILE`, one image at a time"),
     ("buildx create", ONE_BUILDER),
-    ("buildx du", "`wherry system df` shows what the build cache holds"),
     ("buildx imagetools", "`wherry manifest inspect` shows what a registry has"),
     ("buildx inspect", ONE_BUILDER),
     ("buildx ls", ONE_BUILDER),
@@ -53,16 +52,11 @@ const FLAGS: &[(&str, &[&str])] = &[
         "build",
         &[
             "builder",
-            "cache-from",
-            "cache-to",
             "cgroup-parent",
             "compress",
             "disable-content-trust",
             "force-rm",
             "isolation",
-            "load",
-            "metadata-file",
-            "output",
             "rm",
             "security-opt",
         ],
@@ -78,11 +72,8 @@ const FLAGS: &[(&str, &[&str])] = &[
 ];
 
 /// What to do instead of a flag that is not there, where there is something.
-const INSTEAD: &[(&str, &str)] = &[
-    ("disable-content-trust", "the trust policy decides: see `wherry verify` and --policy"),
-    ("load", "a build always ends in the store of this machine"),
-    ("output", "`wherry save` and `wherry export` write files"),
-];
+const INSTEAD: &[(&str, &str)] =
+    &[("disable-content-trust", "the trust policy decides: see `wherry verify` and --policy")];
 
 /// What to do instead of Docker's command with these words; nothing where it is none, or is there.
 pub(super) fn command(words: &str) -> Option<&'static str> {

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 
 use super::{
-    Session, attach, build, builder_prune, builder_why, commit, container_prune, cp, create, diff,
-    exec, export, history, image_prune, images, import, inspect, kill, load, logs, pause, port, ps,
-    pull, push, rename, restart, rm, rmi, run, save, start, stats, stop, tag, top, unpause, update,
-    version, wait,
+    Session, attach, build, builder_du, builder_prune, builder_why, commit, container_prune, cp,
+    create, diff, exec, export, history, image_prune, images, import, inspect, kill, load, logs,
+    pause, port, ps, pull, push, rename, restart, rm, rmi, run, save, start, stats, stop, tag, top,
+    unpause, update, version, wait,
 };
 use crate::error::Result;
 
@@ -139,6 +139,7 @@ pub(crate) struct BuilderArgs {
 #[derive(Debug, Subcommand)]
 enum BuilderVerb {
     Build(Box<build::Args>),
+    Du(builder_du::Args),
     Prune(builder_prune::Args),
     Why(Box<builder_why::Args>),
 }
@@ -148,6 +149,7 @@ impl BuilderArgs {
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
             BuilderVerb::Build(args) => args.run(session),
+            BuilderVerb::Du(args) => args.run(session),
             BuilderVerb::Prune(args) => args.run(session),
             BuilderVerb::Why(args) => args.run(session),
         }
@@ -165,6 +167,7 @@ pub(crate) struct BuildxArgs {
 #[derive(Debug, Subcommand)]
 enum BuildxVerb {
     Build(Box<build::Args>),
+    Du(builder_du::Args),
     Prune(builder_prune::Args),
     Version(version::BuildxArgs),
 }
@@ -174,6 +177,7 @@ impl BuildxArgs {
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         match self.verb {
             BuildxVerb::Build(args) => args.run(session),
+            BuildxVerb::Du(args) => args.run(session),
             BuildxVerb::Prune(args) => args.run(session),
             BuildxVerb::Version(args) => args.run(session),
         }

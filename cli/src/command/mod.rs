@@ -12,6 +12,7 @@ mod build_inputs;
 mod build_output;
 mod build_progress;
 mod build_reproduce;
+mod builder_du;
 mod builder_prune;
 mod builder_why;
 mod commit;
