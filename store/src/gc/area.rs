@@ -1,7 +1,7 @@
 //! The collector's view of a store on disk.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
 use std::num::NonZero;
@@ -31,6 +31,9 @@ pub(super) struct StoreArea<'a> {
     store: &'a Store,
     what: &'a Collection<'a>,
     known: &'a Known,
+    /// The unpacked layers that there are, once everything that could name one was read: most images
+    /// of a registry are not unpacked, and each layer would be looked for in vain.
+    unpacked: OnceCell<HashSet<LayerId>>,
     fresh_since: SystemTime,
 }
 
@@ -46,7 +49,7 @@ impl<'a> StoreArea<'a> {
         let begun = std::fs::metadata(&path).and_then(|meta| meta.modified());
         let begun = begun.map_err(at("read", &path))?;
         let fresh_since = what.stamped_since.map_or(begun, |since| since.min(begun));
-        Ok(Self { store, what, known, fresh_since })
+        Ok(Self { store, what, known, unpacked: OnceCell::new(), fresh_since })
     }
 
     /// Where an item is, and where its tombstone is.
@@ -85,6 +88,18 @@ impl<'a> StoreArea<'a> {
         Ok(items)
     }
 
+    /// Tombstones first: a layer that comes back to life meanwhile is seen in one of the two.
+    fn unpacked(&self) -> Result<HashSet<LayerId>> {
+        let layout = self.store.layout();
+        let mut ids = HashSet::new();
+        for algorithm in ALGORITHMS {
+            for dir in [layout.dead_layers(algorithm), layout.layers(algorithm)] {
+                ids.extend(digests_in(&dir, algorithm)?.into_iter().map(LayerId::from));
+            }
+        }
+        Ok(ids)
+    }
+
     fn document(&self, digest: &Digest) -> Result<References> {
         if let Some(known) = self.known.borrow().get(digest) {
             return Ok(known.clone());
@@ -92,6 +107,30 @@ impl<'a> StoreArea<'a> {
         let found = references(self.store, digest)?;
         self.known.borrow_mut().insert(digest.clone(), found.clone());
         Ok(found)
+    }
+
+    fn read_ahead(&self, documents: &[(Digest, Reading)]) {
+        let unread: Vec<&Digest> = {
+            let known = self.known.borrow();
+            let named = documents.iter().filter(|(_, reading)| *reading == Reading::Required);
+            named.map(|(digest, _)| digest).filter(|digest| !known.contains_key(*digest)).collect()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let share = unread.len().div_ceil(threads).max(DOCUMENTS_PER_THREAD_MIN);
+        let store = self.store;
+        let read = |digests: &[&Digest]| -> Vec<(Digest, References)> {
+            let read = |digest: &&Digest| {
+                references(store, digest).ok().map(|found| ((*digest).clone(), found))
+            };
+            digests.iter().filter_map(read).collect()
+        };
+        let mut known = self.known.borrow_mut();
+        std::thread::scope(|scope| {
+            let shares: Vec<_> =
+                unread.chunks(share).map(|digests| scope.spawn(move || read(digests))).collect();
+            // A share that panicked is read again where it is asked for.
+            known.extend(shares.into_iter().filter_map(|share| share.join().ok()).flatten());
+        });
     }
 
     /// Whether a blob may be a document at all; saves reading layers.
@@ -129,28 +168,11 @@ impl Area for StoreArea<'_> {
     }
 
     /// What cannot be read is met again, and answered for, when it is asked for.
-    fn foresee(&self, documents: &[(Digest, Reading)]) {
-        let unread: Vec<&Digest> = {
-            let known = self.known.borrow();
-            let named = documents.iter().filter(|(_, reading)| *reading == Reading::Required);
-            named.map(|(digest, _)| digest).filter(|digest| !known.contains_key(*digest)).collect()
-        };
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let share = unread.len().div_ceil(threads).max(DOCUMENTS_PER_THREAD_MIN);
-        let store = self.store;
-        let read = |digests: &[&Digest]| -> Vec<(Digest, References)> {
-            let read = |digest: &&Digest| {
-                references(store, digest).ok().map(|found| ((*digest).clone(), found))
-            };
-            digests.iter().filter_map(read).collect()
-        };
-        let mut known = self.known.borrow_mut();
-        std::thread::scope(|scope| {
-            let shares: Vec<_> =
-                unread.chunks(share).map(|digests| scope.spawn(move || read(digests))).collect();
-            // A share that panicked is read again where it is asked for.
-            known.extend(shares.into_iter().filter_map(|share| share.join().ok()).flatten());
-        });
+    fn foresee(&self, documents: &[(Digest, Reading)]) -> Result<()> {
+        // Asked once in a cycle.
+        let _ = self.unpacked.set(self.unpacked()?);
+        self.read_ahead(documents);
+        Ok(())
     }
 
     fn references(&self, blob: &Digest, reading: Reading) -> Result<References> {
@@ -173,6 +195,9 @@ impl Area for StoreArea<'_> {
     }
 
     fn below(&self, layer: &LayerId) -> Result<Vec<LayerId>> {
+        if self.unpacked.get().is_some_and(|unpacked| !unpacked.contains(layer)) {
+            return Ok(Vec::new());
+        }
         let (path, tombstone) = self.places(&Item::Layer(layer.clone()));
         for home in [path, tombstone] {
             if let Some(record) = record::read::<LayerRecord>(&home.join("layer.json"))? {

@@ -50,7 +50,9 @@ pub(super) trait Area {
     /// What names point at.
     fn names(&self) -> Result<Vec<Descriptor>>;
     /// Told which documents will be asked for: an area may read them ahead, all at once.
-    fn foresee(&self, _documents: &[(Digest, Reading)]) {}
+    fn foresee(&self, _documents: &[(Digest, Reading)]) -> Result<()> {
+        Ok(())
+    }
     /// What a blob keeps alive.
     fn references(&self, blob: &Digest, reading: Reading) -> Result<References>;
     /// What an unpacked layer keeps alive.
@@ -178,7 +180,7 @@ impl<'a, A: Area> Collector<'a, A> {
                         false => self.keep(Item::Blob(descriptor.digest().clone())),
                     }
                 }
-                self.area.foresee(&self.documents);
+                self.area.foresee(&self.documents)?;
                 Phase::Trace
             }
             _ => self.trace()?,

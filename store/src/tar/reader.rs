@@ -30,6 +30,13 @@ struct Pending {
     count: usize,
 }
 
+impl Pending {
+    /// Whether an entry is still to come that it belongs to.
+    fn is_empty(&self) -> bool {
+        self.pax.is_none() && self.long_path.is_none() && self.long_link.is_none()
+    }
+}
+
 impl<R: BufRead> Reader<R> {
     /// Reads an archive from `inner`.
     pub fn new(inner: R) -> Self {
@@ -173,7 +180,12 @@ impl<R: BufRead> Reader<R> {
 
     /// Takes in an extension header; false where the header is an entry's own. Its length is
     /// what its own header says: an earlier PAX header never applies to it (GHSA-3cv2-h65g-fgmm).
+    /// What comes between it and its entry must be of its own kind: Go takes a global header for the
+    /// entry that is meant, and drops the name that was to come.
     fn extension(&mut self, header: &Header, pending: &mut Pending) -> Result<bool, TarError> {
+        if matches!(header.typeflag, b'g' | b'V') && !pending.is_empty() {
+            return Err(self.invalid("an extension header before something that is no entry"));
+        }
         match header.typeflag {
             b'x' | b'X' => {
                 let bytes = self.extension_data(header.size)?;
@@ -195,10 +207,22 @@ impl<R: BufRead> Reader<R> {
         Ok(true)
     }
 
+    /// A name ends at its first NUL. One that goes on behind its length is another one for GNU tar,
+    /// which reads to the NUL.
     fn long_name(&mut self, size: u64) -> Result<Vec<u8>, TarError> {
         let mut bytes = self.extension_data(size)?;
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        bytes.truncate(end);
+        match bytes.iter().position(|byte| *byte == 0) {
+            Some(end) => bytes.truncate(end),
+            None if self.padding > 0 => {
+                (self.remaining, self.padding) = (1, self.padding - 1);
+                let next = self.buffered()?[0];
+                self.consume(1);
+                if next != 0 {
+                    return Err(self.invalid("a long name that goes on behind its length"));
+                }
+            }
+            None => {}
+        }
         Ok(bytes)
     }
 

@@ -264,6 +264,30 @@ fn global_header_with_a_size() {
     refused(&tar, "global header");
 }
 
+/// Go's reader applies the name to the global header and gives the entry its own; GNU tar gives it to the entry.
+#[test]
+fn pax_name_before_a_global_header() {
+    let mut tar = pax(&record("path", "smuggled"));
+    let comment = record("comment", "x");
+    tar.extend(raw_header(b"pax_global_header", b'g', comment.len() as u64));
+    tar.extend(padded(comment.as_bytes()));
+    tar.extend(Tar::new().file("plain", b"1").build());
+    refused(&tar, "before something that is no entry");
+}
+
+/// GNU tar reads such a name to its NUL, Go to its length.
+#[test]
+fn long_name_behind_its_length() {
+    let mut tar = raw_header(b"././@LongLink", b'L', 5);
+    tar.extend(padded(b"short-and-long"));
+    tar.extend(Tar::new().file("a", b"1").build());
+    refused(&tar, "goes on behind its length");
+    let mut tar = raw_header(b"././@LongLink", b'L', 5);
+    tar.extend(padded(b"short"));
+    tar.extend(Tar::new().file("a", b"1").build());
+    harmless(&tar, &[("short", "1")]);
+}
+
 #[test]
 fn extension_header_of_gigabytes() {
     for typeflag in [b'x', b'g', b'L', b'K'] {

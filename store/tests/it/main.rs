@@ -4,6 +4,7 @@ mod archives;
 mod collect;
 mod content;
 mod crash;
+mod differential;
 mod faults;
 mod formats;
 mod hostile;
