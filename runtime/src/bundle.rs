@@ -6,8 +6,6 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, Result};
 use crate::mounts::{Access, MissingSource, MountKind, MountRequest};
@@ -53,7 +51,7 @@ pub(crate) fn gather(
     for mount in &options.mounts {
         make_missing_source(mount)?;
     }
-    let (mut joined, joined_shm) = joined_namespaces(options, first_process_of)?;
+    let (mut joined, ipc_of) = joined_namespaces(options, first_process_of)?;
     if let Some(network) = network {
         joined.insert("network", network.namespace.clone());
     }
@@ -68,7 +66,8 @@ pub(crate) fn gather(
             HostFiles::Own(dir) => host_files(&dir, hostname, options, network)?,
             HostFiles::Shared(dir) => shared_files(&dir),
         },
-        joined_shm,
+        ipc_of,
+        joined_shm: None,
         cgroup_view: None,
         subpaths: BTreeMap::new(),
         throttle_counters: throttle_counters(),
@@ -91,59 +90,6 @@ pub(crate) fn lay_out_cgroups(
         facts.cgroup_view = Some(target.to_owned());
     }
     Ok(())
-}
-
-/// Parts of volumes, bound for the moment in the mount namespace of a monitor, so that the library is given paths in which nobody
-/// else can put a link. Gone when dropped, which must be before the folder is removed.
-#[derive(Debug, Default)]
-pub(crate) struct Subpaths(Vec<PathBuf>);
-
-impl Subpaths {
-    /// Binds what the options ask for below `dir` and notes it in the facts.
-    pub(crate) fn bind(facts: &mut Facts, options: &RunOptions, dir: &Path) -> Result<Self> {
-        let mut bound = Self::default();
-        for mount in &options.mounts {
-            let MountKind::Volume { source, subpath: Some(subpath), .. } = &mount.kind else {
-                continue;
-            };
-            let place = dir.join(format!("subpath-{}", bound.0.len()));
-            bind_inside(source, subpath, &place)?;
-            bound.0.push(place.clone());
-            facts.subpaths.insert(mount.target.clone(), place);
-        }
-        Ok(bound)
-    }
-}
-
-impl Drop for Subpaths {
-    fn drop(&mut self) {
-        for place in &self.0 {
-            let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH);
-        }
-    }
-}
-
-/// Binds a path inside a volume, looked up with the volume as the root of everything.
-fn bind_inside(volume: &Path, subpath: &Path, place: &Path) -> Result<()> {
-    use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
-    let shown = volume.join(subpath);
-    let inside = Root::open(volume)?
-        .open_inside(subpath, OFlags::PATH)
-        .map_err(Error::file("mount the part of the volume", &shown))?;
-    let stat =
-        rustix::fs::fstat(&inside).map_err(|error| Error::file("look at", &shown)(error.into()))?;
-    match rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
-        true => state::make_private_dir(place)?,
-        false => state::write_atomically(place, b"")?,
-    }
-    let act = || Error::file("mount the part of the volume", &shown);
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_RECURSIVE;
-    let tree = open_tree(&inside, "", flags).map_err(|error| act()(error.into()))?;
-    let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    move_mount(&tree, "", rustix::fs::CWD, place, empty).map_err(|error| act()(error.into()))
 }
 
 /// Refuses at once what `--mount` says must be there.
@@ -174,11 +120,12 @@ fn make_missing_source(mount: &MountRequest) -> Result<()> {
     }
 }
 
-type Joined = (BTreeMap<&'static str, PathBuf>, Option<PathBuf>);
+/// The namespaces to join, and the process whose IPC is shared.
+type Joined = (BTreeMap<&'static str, PathBuf>, Option<i32>);
 
 fn joined_namespaces(options: &RunOptions, first_process_of: FirstProcessOf<'_>) -> Result<Joined> {
     let mut joined = BTreeMap::new();
-    let mut shm = None;
+    let mut ipc_of = None;
     let cgroupns = options.cgroupns.clone().unwrap_or_default();
     let modes = [
         ("pid", "pid", &options.pid),
@@ -191,7 +138,7 @@ fn joined_namespaces(options: &RunOptions, first_process_of: FirstProcessOf<'_>)
             let pid = first_process_of(reference)?;
             joined.insert(name, PathBuf::from(format!("/proc/{pid}/ns/{file}")));
             if name == "ipc" {
-                shm = Some(PathBuf::from(format!("/proc/{pid}/root/dev/shm")));
+                ipc_of = Some(pid);
             }
         }
     }
@@ -199,7 +146,7 @@ fn joined_namespaces(options: &RunOptions, first_process_of: FirstProcessOf<'_>)
         let pid = first_process_of(reference)?;
         joined.insert("network", PathBuf::from(format!("/proc/{pid}/ns/net")));
     }
-    Ok((joined, shm))
+    Ok((joined, ipc_of))
 }
 
 fn devices(options: &RunOptions) -> Result<Vec<DeviceNode>> {

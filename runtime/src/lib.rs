@@ -8,6 +8,7 @@
 //! Everything decided before the fork is data ([`spec`]); everything after it is a list of kernel calls.
 
 mod attach;
+mod binds;
 mod block_io;
 mod bundle;
 mod caps;

@@ -31,7 +31,9 @@ pub(crate) struct Facts {
     pub(crate) joined: BTreeMap<&'static str, PathBuf>,
     /// `/etc/hosts` and its like: path inside, file on the host.
     pub(crate) host_files: Vec<(&'static str, PathBuf)>,
-    /// The `/dev/shm` of a container whose IPC namespace is joined.
+    /// The first process of the container whose IPC namespace is joined.
+    pub(crate) ipc_of: Option<i32>,
+    /// Where the monitor has bound the `/dev/shm` of that container.
     pub(crate) joined_shm: Option<PathBuf>,
     /// The tree to be bound at `/sys/fs/cgroup`, where this program has laid one out.
     pub(crate) cgroup_view: Option<PathBuf>,

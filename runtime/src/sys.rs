@@ -125,6 +125,12 @@ pub(crate) fn bring_loopback_up() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives this thread a working folder, root and umask of its own.
+pub(crate) fn unshare_working_folder() -> io::Result<()> {
+    // SAFETY: only what belongs to paths is unshared; no descriptor and no memory of another thread changes.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }?)
+}
+
 /// Gives this process a mount namespace of its own.
 pub(crate) fn unshare_mounts() -> io::Result<()> {
     // SAFETY: a new mount namespace changes which mounts later path look-ups see; no memory or descriptor is affected, and the

@@ -88,7 +88,7 @@ fn a_container_with_a_terminal_has_its_size_and_its_console() {
     assert!(!screen.is_raw(), "the command's terminal is put back");
 }
 
-/// Covers: RUN-27
+/// Covers: RUN-27, N3-041
 #[test]
 fn detach_keys_leave_the_container_running_and_attach_comes_back() {
     if !can_run_containers() {

@@ -9,7 +9,8 @@ use rustix::process::{WaitOptions, waitpid};
 use super::client::Client;
 use super::probe::Prober;
 use super::session::{self, Request, Session, Streams};
-use crate::bundle::{self, Ground, HostFiles, Subpaths};
+use crate::binds::Binds;
+use crate::bundle::{self, Ground, HostFiles};
 use crate::cgroup::Cgroup;
 use crate::clock::{self, Deadline, Stopwatch};
 use crate::error::{Error, Result};
@@ -206,7 +207,7 @@ impl Supervisor {
         root.make_dirs(&record.workdir)?;
         state::make_private_dir(self.bundle.path())?;
         // Until the container has them.
-        let _subpaths = Subpaths::bind(&mut facts, options, self.bundle.path())?;
+        let _binds = Binds::make(&mut facts, options, self.bundle.path())?;
         let view = self.bundle.path().join("cgroup");
         bundle::lay_out_cgroups(&mut facts, record.id.as_str(), options, &view)?;
         let env =
