@@ -430,6 +430,27 @@ fn a_mirror_is_asked_first_and_a_blocked_registry_not_at_all() {
     site.run(&["pull", &here]).fails_with(&["registries.conf"]);
 }
 
+#[test]
+fn a_registry_may_be_elsewhere_than_its_name_says() {
+    let (site, registry) = (Site::with_busybox(), Registry::embedded());
+    site.write(
+        "config/registries.conf",
+        format!(
+            "[[registry]]\nprefix = \"registry.example\"\nlocation = \"{}/kept/here\"\n",
+            registry.address()
+        ),
+    );
+    let name = "registry.example/team/app:v1";
+    site.run(&["tag", "busybox", name]).ok();
+    let pushed = site.run(&["push", "-q", name]).ok();
+    assert_eq!(tags(&registry, "kept/here/team/app"), ["v1"], "{pushed}");
+    site.run(&["rmi", name]).ok();
+    let pulled = site.run(&["pull", name]).ok();
+    assert!(pulled.stdout.contains("Pulling from team/app"), "its name stays: {pulled}");
+    assert_eq!(site.image_id(name), site.image_id("busybox"));
+    assert_eq!(site.run(&["tags", "registry.example/team/app"]).ok().out(), "v1");
+}
+
 /// Covers: DST-82
 #[test]
 fn a_pull_fetches_a_damaged_manifest_again() {

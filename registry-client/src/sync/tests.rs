@@ -299,3 +299,16 @@ proptest! {
         let _ = parse_skopeo(text.as_bytes());
     }
 }
+
+#[test]
+fn the_example_of_the_reference_is_a_valid_file() {
+    let page = include_str!("../../../docs/reference/sync.md");
+    let (_, rest) = page.split_once("```yaml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("an end");
+    let file = SyncFile::parse(example.as_bytes()).expect("valid");
+    assert_eq!(file.jobs.len(), 2);
+    let chosen = file.jobs[0].tags.select(["v1.4.0", "2.0.0", "2.1.0-rc1", "1.0.0", "stable"]);
+    assert_eq!(chosen, ["2.0.0", "stable", "v1.4.0"]);
+    assert!(file.jobs[1].tags.only_named().is_some());
+    assert_eq!(file.jobs[1].vanished, Vanished::Delete);
+}
