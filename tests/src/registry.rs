@@ -36,7 +36,7 @@ impl Registry {
         Self::configured(|_| format!("[proxy]\nupstream = {upstream:?}\n"))
     }
 
-    /// `wherry registry serve` that only `pilot` with the password `harbour-pass` may use; and only below
+    /// `wherry registry serve` that only `pilot` with the password `harbour-pass` may use, and only below
     /// `repositories`; `how` is the table `auth.basic` or `auth.token` with further lines of it.
     pub fn guarded(how: &str, repositories: &str) -> Self {
         Self::configured(|dir| {

@@ -173,7 +173,7 @@ fn what_a_peer_refuses_is_refused_with_line_and_caret() {
     let mut wrong = Vec::new();
     for case in area("wrong") {
         let run = build(&site, &case);
-        if !run.code.is_some_and(|code| code != 0) || run.stderr.contains("panicked at") {
+        if run.code.is_none_or(|code| code == 0) || run.stderr.contains("panicked at") {
             wrong.push(format!("{}: should have been refused: {run}", case.name));
             continue;
         }

@@ -56,9 +56,9 @@ pub fn digest_of(root: &Path, name: &str) -> String {
 fn named(root: &Path, name: &str) -> Value {
     let index = json(&root.join("index.json"));
     let entries = index["manifests"].as_array().expect("an index has manifests");
-    let entry = entries.iter().find(|entry| {
-        entry["annotations"]["org.opencontainers.image.ref.name"] == Value::from(name)
-    });
+    let entry = entries
+        .iter()
+        .find(|entry| entry["annotations"]["org.opencontainers.image.ref.name"] == name);
     entry.unwrap_or_else(|| panic!("{name} is not in {}", root.display())).clone()
 }
 

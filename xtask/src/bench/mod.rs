@@ -41,7 +41,8 @@ pub fn main(root: &Path, args: &[String]) -> Result<()> {
         Some(_) => return Err(Failure::new("the number of rounds is a positive number")),
     };
     if !matches!(area, "build" | "distribution" | "network" | "run" | "transfer") {
-        let usage = "usage: cargo xtask bench build|distribution|network|run|transfer [ROUNDS] [BINARY]";
+        let usage =
+            "usage: cargo xtask bench build|distribution|network|run|transfer [ROUNDS] [BINARY]";
         return Err(Failure::new(format!("no area '{area}'; {usage}")));
     }
     if !shell::is_root() {
