@@ -52,9 +52,16 @@ fn start(asked: &[String], home: &Path) -> Vec<Peer> {
     asked.iter().enumerate().map(one).collect()
 }
 
-/// Builds a case by every peer; false when none can.
+/// Builds a case by every peer; false when none can. BuildKit's word is not replaced by a run without BuildKit.
 fn record(case: &Case, peers: &[Peer], home: &Path) -> bool {
-    let mut first: Option<Expected> = None;
+    let asked = |name: &str| peers.iter().any(|peer| peer.family == Family::of(name));
+    let mut first: Option<Expected> = case
+        .is_recorded()
+        .then(|| case.expected())
+        .filter(|old| Family::of(&old.peer) == Family::BuildKit && !asked(&old.peer));
+    if let Some(old) = &mut first {
+        old.also.retain(|name| !asked(name));
+    }
     for (number, peer) in peers.iter().enumerate() {
         let laid = case.lay(&home.join(format!("laid-{number}")));
         let built = peer.build(case, &laid).and_then(|()| peer.image(case));
@@ -101,6 +108,10 @@ fn record_wrong(cases: &[Case], peers: &[Peer], home: &Path) {
                 Err(_) => refusing.push(peer.name.clone()),
             }
         }
+        let others = all.remove(&case.name).unwrap_or_default();
+        let asked = |name: &str| peers.iter().any(|peer| peer.family == Family::of(name));
+        refusing.extend(others.into_iter().filter(|name| !asked(name)));
+        refusing.sort();
         all.insert(case.name.clone(), refusing);
     }
     std::fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("make the folder");

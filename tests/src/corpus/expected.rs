@@ -137,6 +137,11 @@ impl Case {
         super::folder().join("expected").join(format!("{}.json", self.name))
     }
 
+    /// Whether anything was recorded for this case.
+    pub fn is_recorded(&self) -> bool {
+        self.expected_path().exists()
+    }
+
     /// What was recorded for this case.
     #[track_caller]
     pub fn expected(&self) -> Expected {

@@ -20,6 +20,13 @@ pub enum Family {
     Buildah,
 }
 
+impl Family {
+    /// The family of a peer by its name.
+    pub fn of(name: &str) -> Self {
+        if name.starts_with("BuildKit") { Family::BuildKit } else { Family::Buildah }
+    }
+}
+
 /// A builder with storage of its own.
 #[derive(Debug)]
 pub struct Peer {
