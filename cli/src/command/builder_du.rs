@@ -35,8 +35,7 @@ impl Args {
 }
 
 fn used(entry: &Entry, now: Timestamp) -> String {
-    let then = Timestamp::try_from(entry.used).ok();
-    format!("{} ago", age(then, now))
+    age(Timestamp::try_from(entry.used).ok(), now)
 }
 
 /// A record belongs to nobody but the cache: an image that uses its layer holds the layer itself.
