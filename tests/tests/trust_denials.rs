@@ -32,7 +32,7 @@ const ATTACKS: [(Attack, &str); 7] = [
     (Attack::OtherRepository, "metadata of another repository"),
 ];
 
-const WAYS: [&str; 7] = ["pull", "load", "import", "commit", "build FROM", "tag", "run"];
+const WAYS: [&str; 8] = ["pull", "copy", "load", "import", "commit", "build FROM", "tag", "run"];
 
 const KEYS: [u8; 4] = [1, 2, 3, 4];
 
@@ -175,6 +175,10 @@ impl Scene {
                 self.with_empty_store(&["pull", name])
             }
             "pull" => site.run(&["pull", name]),
+            "copy" if attack == Attack::Tampered => {
+                self.with_empty_store(&["copy", "--image-only", name, &format!("store:{name}")])
+            }
+            "copy" => site.run(&["copy", "--image-only", name, &format!("store:{name}")]),
             "load" if attack == Attack::Tampered => {
                 self.with_empty_store(&["load", "-i", &self.archive(attack)])
             }
@@ -330,6 +334,7 @@ Written by `UPDATE_EXPECT=1 cargo test -p tests --test trust_denials`: each cell
 for a signed tag of this repository. `digest` means that the content is not what its digest says, which is
 found before the policy is asked; the other words are the reasons of `docs/format/policy.md`.
 
-`load`, `import`, `commit` and `tag` make no connection: they know what an earlier `pull` or `verify` has seen.
+`copy` is `copy --image-only NAME store:NAME`. `load`, `import`, `commit` and `tag` make no connection: they know what an
+earlier `pull` or `verify` has seen, and `load` what its archive carries.
 
 ";

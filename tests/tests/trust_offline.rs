@@ -140,3 +140,59 @@ fn the_store_of_one_image_is_verified_without_its_registry_and_a_stranger_is_not
     site.run(&["load", "-i", &image]).ok();
     site.run(&["verify", "--local", &name]).ok();
 }
+
+/// An archive for a machine that cannot ask: image, trust data, cosign signature and statement in one file.
+///
+/// Covers: TRU-55, TRU-57
+#[test]
+fn an_archive_that_carries_its_signatures_proves_itself_without_a_registry() {
+    let registry = Registry::embedded();
+    let publisher = signed(&registry);
+    let (scope, name) = (registry.name("team/app"), registry.name("team/app:v1"));
+    publisher.run(&["trust", "key", "generate", "ci"]).ok();
+    publisher.run(&["sign", "--format", "cosign", "--key", "ci", &name]).ok();
+    publisher.run(&["copy", &name, "oci:layout:v1"]).ok();
+    let root = root_of(&publisher);
+    drop(registry);
+    let path = publisher.path().join("layout/index.json");
+    let text = std::fs::read_to_string(&path).expect("the index");
+    let mut index: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let entries = index["manifests"].as_array_mut().expect("a list");
+    for entry in entries.iter_mut() {
+        if entry["annotations"]["org.opencontainers.image.ref.name"] == "v1" {
+            entry["annotations"]["org.opencontainers.image.ref.name"] = name.clone().into();
+        }
+    }
+    assert_eq!(entries.len(), 3, "the image, its signature, the trust data: {text}");
+    let archive = |index: &serde_json::Value, file: &str| {
+        std::fs::write(&path, index.to_string()).expect("write the index");
+        publisher.shell(&format!("tar -C layout -cf {file} .")).ok();
+        publisher.path().join(file).display().to_string()
+    };
+    let whole = archive(&index, "whole.tar");
+    let only_image = |index: &mut serde_json::Value| {
+        let entries = index["manifests"].as_array_mut().expect("a list");
+        entries.retain(|entry| {
+            entry["annotations"]["org.opencontainers.image.ref.name"] == name.as_str()
+        });
+    };
+    only_image(&mut index);
+    let bare = archive(&index, "bare.tar");
+    let key = std::fs::read(publisher.path().join("ci.pub")).expect("the key");
+    let wanted = "[[scope.cosign]]\nkey-files = [\"ci.pub\"]\n";
+    let machine = || {
+        let site = consumer(&scope, &root, "");
+        site.write("config/ci.pub", &key);
+        tests::publisher::demand(&site, &scope, &root, wanted);
+        site
+    };
+    machine().run(&["load", "-i", &bare]).exits(3).fails_with(&["unsigned", "cosign"]);
+    let site = machine();
+    let run = site.run(&["load", "-i", &whole]).ok();
+    assert_eq!(run.lines(), [format!("Loaded image: {name}")], "evidence is no image: {run}");
+    site.check_store();
+    // A stranger's root and key are not satisfied by what the archive brings along.
+    let stranger = signed(&Registry::embedded());
+    let other = consumer(&scope, &root_of(&stranger), "");
+    other.run(&["load", "-i", &whole]).exits(3).fails_with(&["wrong-signer"]);
+}

@@ -5,12 +5,12 @@ use std::io::{Read, Write};
 
 use oci::{Descriptor, Digest, Reference};
 use store::{SaveFormat, Saved};
-use trust::Origin;
 
 use super::find::{self, Found};
-use super::import::name_it;
+use super::import::{enter, judged_name};
 use crate::Engine;
 use crate::error::{Error, Result};
+use crate::trust::carried::Carried;
 
 /// What `load` brought in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,10 @@ pub(crate) fn load(engine: &Engine, input: impl Read + Send) -> Result<Vec<Loade
     let store = engine.store();
     let lease = store.lease("load")?;
     let mut loaded = Vec::new();
-    for image in store.archives().load(input, &lease)? {
+    let images = store.archives().load(input, &lease)?;
+    let carried = Carried::of(store, &images);
+    // Evidence is no image: it gets no name, and goes with the lease where nothing asks for it.
+    for image in images.into_iter().filter(|image| !carried.is_carrier(&image.descriptor)) {
         if let Ok(opened) = find::open(store, &image.descriptor, None) {
             store.layers().unpack(&opened.layers(), &lease)?;
         }
@@ -62,13 +65,24 @@ pub(crate) fn load(engine: &Engine, input: impl Read + Send) -> Result<Vec<Loade
             names.push(name.parse::<Reference>()?.or_latest());
         }
         for name in &names {
-            name_it(engine, "load", Some(name), &image.descriptor, Origin::Elsewhere)?;
+            name_loaded(engine, Some(name), &image.descriptor, &carried)?;
         }
         if names.is_empty() {
-            name_it(engine, "load", None, &image.descriptor, Origin::Elsewhere)?;
+            name_loaded(engine, None, &image.descriptor, &carried)?;
             loaded.push(LoadedImage::Nameless(find::id_of(store, &image.descriptor)?));
         }
         loaded.extend(names.into_iter().map(LoadedImage::Named));
     }
     Ok(loaded)
+}
+
+fn name_loaded(
+    engine: &Engine,
+    name: Option<&Reference>,
+    image: &Descriptor,
+    carried: &Carried,
+) -> Result<()> {
+    let judged = judged_name(name, image)?;
+    let verified = engine.gate().judge_carried("load", &judged, image, carried)?;
+    enter(engine, name, &judged, &verified)
 }

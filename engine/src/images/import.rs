@@ -7,7 +7,7 @@ use oci::{
     ContainerConfig, Descriptor, Digest, History, ImageConfig, Manifest, Platform, Raw, Reference,
 };
 use store::{DiffOptions, LayerBlob, Name};
-use trust::Origin;
+use trust::{Origin, Verified};
 
 use super::find::Found;
 use super::{admit, find};
@@ -77,17 +77,32 @@ pub(crate) fn name_it(
     target: &Descriptor,
     origin: Origin,
 ) -> Result<()> {
+    let judged = judged_name(reference, target)?;
+    let verified = engine.gate().judge_local(act, &judged, target, origin)?;
+    enter(engine, reference, &judged, &verified)
+}
+
+/// The name that an image is judged under: its own, or one that no scope of a policy covers.
+pub(super) fn judged_name(reference: Option<&Reference>, target: &Descriptor) -> Result<Reference> {
     let nameless = || -> Result<Reference> {
         Ok("localhost/unnamed".parse::<Reference>()?.with_digest(target.digest().clone()))
     };
-    let judged = reference.cloned().map_or_else(nameless, |name| Ok(name.or_latest()))?;
-    let verified = engine.gate().judge_local(act, &judged, target, origin)?;
+    reference.cloned().map_or_else(nameless, |name| Ok(name.or_latest()))
+}
+
+/// Gives a verified image its name, or keeps it without one.
+pub(super) fn enter(
+    engine: &Engine,
+    reference: Option<&Reference>,
+    judged: &Reference,
+    verified: &Verified<Descriptor>,
+) -> Result<()> {
     match reference {
         Some(_) => {
-            admit::admit(engine.store(), &Name::from(&judged), &verified)?;
-            engine.gate().record(&judged, &verified)
+            admit::admit(engine.store(), &Name::from(judged), verified)?;
+            engine.gate().record(judged, verified)
         }
-        None => admit::admit_nameless(engine.store(), &verified),
+        None => admit::admit_nameless(engine.store(), verified),
     }
 }
 

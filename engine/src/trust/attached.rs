@@ -14,11 +14,11 @@ use crate::error::Result;
 /// costs a request.
 const MANIFESTS_MAX: usize = 64;
 /// Most signatures and statements handed to one judgement: each costs public-key operations.
-const LAYERS_MAX: usize = 256;
+pub(super) const LAYERS_MAX: usize = 256;
 /// Most bytes of them in memory at once: attached content is not trusted yet.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Largest single one: the trust crate reads no larger envelope.
-const LAYER_BYTES_MAX: u64 = trust::limits::ENVELOPE_BYTES_MAX as u64;
+pub(super) const LAYER_BYTES_MAX: u64 = trust::limits::ENVELOPE_BYTES_MAX as u64;
 
 /// Everything attached to these digests, as far as the limits allow: as referrers, and under the
 /// tags that cosign keeps (`sha256-<hex>.sig`, `sha256-<hex>.att`).
@@ -147,7 +147,7 @@ fn may_pass(error: &RegistryError) -> bool {
     !error.is_not_found() && (error.is_temporary() || error.is_denied())
 }
 
-fn is_evidence(layer: &Descriptor) -> bool {
+pub(super) fn is_evidence(layer: &Descriptor) -> bool {
     is_evidence_type(layer.media_type().as_str())
 }
 

@@ -14,6 +14,7 @@ use trust::{
     danger, judge,
 };
 
+use super::carried::Carried;
 use super::policies::{InForce, PolicySource};
 use super::state::State;
 use super::verify::Where;
@@ -77,6 +78,40 @@ impl<'a> Gate<'a> {
     ) -> Result<Verified<Descriptor>> {
         let policy = self.policy()?;
         accept(act, &policy, &self.offline(&policy, reference, descriptor, origin)?)
+    }
+
+    /// Judges what came in an archive: by what is known here, else by what the archive carries.
+    pub(crate) fn judge_carried(
+        &self,
+        act: &'static str,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        carried: &Carried,
+    ) -> Result<Verified<Descriptor>> {
+        let policy = self.policy()?;
+        let known = self.offline(&policy, reference, descriptor, Origin::Elsewhere)?;
+        if known.verdict().is_accepted() || !asks_for_proof(&policy, reference) {
+            return accept(act, &policy, &known);
+        }
+        let subject = Subject { reference, descriptor, origin: Origin::Elsewhere };
+        let evidence = carried.attached().fold(Evidence::none(), Evidence::with_attached);
+        let content = self.engine.store().content();
+        let mut blob = |wanted: &Descriptor| {
+            Ok(content.small(wanted.digest(), trust::limits::TARGETS_BYTES_MAX)?)
+        };
+        let judgement = match carried.pointer() {
+            Some(artifact) => {
+                let mut source = ArtifactSource { artifact, blob: &mut blob };
+                let evidence = evidence.with_tuf(&mut source);
+                let mut evidence = self.with_states(&policy, reference, evidence)?;
+                self.decide(&policy, subject, &mut evidence)?
+            }
+            None => {
+                let mut evidence = self.with_states(&policy, reference, evidence)?;
+                self.decide(&policy, subject, &mut evidence)?
+            }
+        };
+        accept(act, &policy, &judgement)
     }
 
     /// Judges an image of the store before a container of it starts: by the recorded verdict

@@ -2,6 +2,7 @@
 
 mod attach;
 mod attached;
+pub(crate) mod carried;
 mod checkup;
 mod drafts;
 pub(crate) mod gate;

@@ -21,7 +21,7 @@ const SNAPSHOT: &[u8] = include_bytes!("../../../testdata/trust/published/3.snap
 const KEY: &[u8] = include_bytes!("../../../testdata/trust/keys/openssl-p256.pub");
 
 /// TUF metadata come from a registry that nobody need trust: no bytes may panic the client.
-pub fn metadata(bytes: &[u8]) {
+pub(crate) fn metadata(bytes: &[u8]) {
     let now = jiff::Timestamp::UNIX_EPOCH;
     let _ = Updater::start(bytes, TrustedState::new(), Freshness::Fetch, now);
     if let Ok(draft) = Draft::parse(bytes) {
@@ -50,7 +50,7 @@ pub fn metadata(bytes: &[u8]) {
 }
 
 /// A policy file that is broken in any way is refused, never misread and never a panic.
-pub fn policy(bytes: &[u8]) {
+pub(crate) fn policy(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = parse_cases(text);
     if let Ok(policy) = Policy::parse(text, &mut |_| Ok(KEY.to_vec()))
@@ -61,7 +61,7 @@ pub fn policy(bytes: &[u8]) {
 }
 
 /// Envelopes, bundles and payloads are attached to images by anybody.
-pub fn statement(bytes: &[u8]) {
+pub(crate) fn statement(bytes: &[u8]) {
     if let Ok(envelope) = Envelope::parse(bytes) {
         let _ = envelope.statement();
         assert!(!envelope.tally(&[], 1).is_met());
@@ -99,7 +99,7 @@ fn judged(kind: &str, bytes: &[u8]) -> Option<bool> {
 }
 
 /// Key files come by mail: reading one must not panic or believe it.
-pub fn key(bytes: &[u8]) {
+pub(crate) fn key(bytes: &[u8]) {
     let _ = PrivateKeyFile::parse("fuzz", bytes);
     let _ = signer_from_phrase(&Secret::new(bytes));
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -111,14 +111,14 @@ pub fn key(bytes: &[u8]) {
 }
 
 /// The pointer manifest is whatever stands under a tag that anybody with push rights can move.
-pub fn artifact(bytes: &[u8]) {
+pub(crate) fn artifact(bytes: &[u8]) {
     if let Ok(artifact) = Artifact::parse(bytes.to_vec()) {
         let _ = artifact.unpack(&mut |_| Err("no blobs here".into()));
     }
 }
 
 /// A folder of Notary's that is migrated may have been anywhere.
-pub fn notary(bytes: &[u8]) {
+pub(crate) fn notary(bytes: &[u8]) {
     let _ = (notary::targets(bytes), notary::signers(bytes));
     let text = String::from_utf8_lossy(KEY);
     if let Ok(key) = public_key_from_pem("k", &text) {
