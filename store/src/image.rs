@@ -2,7 +2,8 @@
 //! goes when a name goes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oci::limits::INDEX_DEPTH_MAX;
 use oci::{
@@ -10,7 +11,7 @@ use oci::{
 };
 
 use crate::content::Content;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at};
 use crate::layer::{LayerBlob, LayerId, Layers};
 use crate::names::Named;
 
@@ -123,11 +124,26 @@ pub struct Images {
     layers: Layers,
     /// Sizes of layers that were looked up: images share them.
     sizes: Arc<Mutex<HashMap<Digest, u64>>>,
+    /// The records there are, where many images are looked at.
+    recorded: Arc<OnceLock<HashSet<OsString>>>,
 }
 
 impl Images {
     pub(crate) fn new(content: Content, layers: Layers) -> Self {
-        Self { content, layers, sizes: Arc::default() }
+        Self { content, layers, sizes: Arc::default(), recorded: Arc::default() }
+    }
+
+    /// Looks once which layers have a record of their size, before many images are looked at: layers
+    /// that were never unpacked would each be looked for in vain.
+    pub fn look_ahead(&self) -> Result<()> {
+        let dir = self.content.layout().records();
+        let mut names = HashSet::new();
+        for entry in std::fs::read_dir(&dir).map_err(at("list", &dir))? {
+            names.insert(entry.map_err(at("list", &dir))?.file_name());
+        }
+        // Who looked first has seen as much.
+        let _ = self.recorded.set(names);
+        Ok(())
     }
 
     /// The image under `root` that serves `platform` best. A plain manifest serves as it is.
@@ -218,6 +234,11 @@ impl Images {
         let sizes = || self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bytes) = sizes().get(&layer.diff_id) {
             return Ok(*bytes);
+        }
+        let path = self.content.layout().diff_record(&layer.diff_id);
+        let there = |names: &HashSet<OsString>| path.file_name().is_some_and(|n| names.contains(n));
+        if self.recorded.get().is_some_and(|names| !there(names)) {
+            return Ok(layer.descriptor.size());
         }
         match self.layers.diff_record(&layer.diff_id)? {
             Some(record) => {

@@ -137,6 +137,10 @@ impl Layout {
     /// What is known of an uncompressed layer: its length, and the blobs that hold it.
     pub(crate) fn diff_record(&self, diff_id: &Digest) -> PathBuf {
         let name = format!("diff-{}-{}.json", diff_id.algorithm(), diff_id.hex());
-        self.root.join("records").join(name)
+        self.records().join(name)
+    }
+
+    pub(crate) fn records(&self) -> PathBuf {
+        self.root.join("records")
     }
 }

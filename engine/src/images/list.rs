@@ -51,6 +51,9 @@ pub(crate) fn entries(store: &Store) -> Result<Vec<(Named, Summary)>> {
     targets.dedup_by_key(|target| target.digest());
     let described = Mutex::new(HashMap::with_capacity(targets.len()));
     let images = store.images();
+    if targets.len() > FEW {
+        images.look_ahead()?;
+    }
     parallel::each(targets.len(), threads(targets.len()), |index| {
         let row = describe(store, &images, targets[index])?;
         let mut described = described.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,10 +68,12 @@ pub(crate) fn entries(store: &Store) -> Result<Vec<(Named, Summary)>> {
     Ok(entries.iter().filter_map(row).collect())
 }
 
-/// A thread costs as much as a few images.
+/// A thread, or a look at a folder, costs as much as a few images.
+const FEW: usize = 16;
+
 fn threads(images: usize) -> usize {
     match images {
-        0..=16 => 1,
+        0..=FEW => 1,
         _ => std::thread::available_parallelism().map_or(1, NonZero::get),
     }
 }

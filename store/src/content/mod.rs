@@ -93,14 +93,14 @@ impl Content {
     /// Reads a blob whole, at most `bytes_max` bytes, and checks its digest.
     pub fn small(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>> {
         let path = self.layout.blob(digest);
-        let blob = self.open(digest)?;
+        let mut blob = self.open(digest)?;
         let size = blob.size();
         if size > bytes_max {
             let reason = format!("{size} bytes where at most {bytes_max} are expected");
             return Err(Error::Record { path, reason });
         }
-        let mut bytes = Vec::with_capacity(size as usize);
-        blob.take(bytes_max + 1).read_to_end(&mut bytes).map_err(at("read", &path))?;
+        let mut bytes = vec![0; size as usize];
+        blob.read_exact(&mut bytes).map_err(at("read", &path))?;
         let found = Digest::of(digest.algorithm(), &bytes);
         if found != *digest {
             return Err(oci::VerifyError::Mismatch { expected: digest.clone(), found }.into());

@@ -170,3 +170,20 @@ fn what_several_images_free_is_told_of_the_last_that_has_it() {
     let alone = store.images().freed_by(&two, &[Named { name: None, descriptor: one }]);
     assert_eq!(alone.expect("counts").layers.len(), 1, "the base is still needed");
 }
+
+#[test]
+fn a_look_ahead_changes_no_size() {
+    let store = store();
+    let (one, two) = (Tar::new().file("a", b"12345").build(), Tar::new().file("b", b"1").build());
+    let unpacked = store.image(std::slice::from_ref(&one));
+    let packed = store.image(std::slice::from_ref(&two));
+    store.unpack(&[one]).expect("unpacks");
+    let images = store.images();
+    images.look_ahead().expect("lists");
+    for root in [unpacked, packed] {
+        let image = images.open_manifest(&root).expect("opens");
+        let plain = store.images().bytes(&image).expect("adds up");
+        assert_eq!(images.bytes(&image).expect("adds up"), plain);
+    }
+    assert_eq!(two.len(), 2048, "a layer that was never unpacked counts as its blob");
+}
