@@ -16,8 +16,7 @@ pub(super) const BLOBS_PER_IMAGE: usize = 8;
 
 /// Writes the images `from` up to `to`, those below `named` with a name.
 pub(super) fn fill(root: &Path, store: &Path, from: usize, to: usize, named: usize) -> Result<()> {
-    let run = ["run", "--release", "--quiet", "--package", "xtask", "--", "bench", "fill"];
-    let mut command = shell::command(root, "cargo", &run);
+    let mut command = super::floor::optimised(root, "fill")?;
     command.arg(store).args([from, to, named].map(|number| number.to_string()));
     shell::read(&mut command).map(drop)
 }

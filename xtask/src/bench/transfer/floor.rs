@@ -70,13 +70,23 @@ pub(super) fn uncompressed_bytes(layers: &[PathBuf]) -> Result<u64> {
     said.trim().parse().context("read the length of the layers")
 }
 
+/// An errand of this program built for release: itself, where it is.
+pub(super) fn optimised(root: &Path, errand: &str) -> Result<Command> {
+    if cfg!(debug_assertions) {
+        let run = ["run", "--release", "--quiet", "--package", "xtask", "--", "bench", errand];
+        return Ok(shell::command(root, "cargo", &run));
+    }
+    let this = std::env::current_exe().context("find this program")?;
+    let mut command = Command::new(this);
+    command.args(["bench", errand]);
+    Ok(command)
+}
+
 /// Measures in a process that was built for release.
 pub(super) fn measure(root: &Path, layers: &[PathBuf], at: &Path, rounds: usize) -> Result<Limit> {
     let into = at.join("floor").to_string_lossy().into_owned();
-    let rounds = rounds.to_string();
-    let run = ["run", "--release", "--quiet", "--package", "xtask", "--", "bench", "floor"];
-    let mut command = shell::command(root, "cargo", &run);
-    command.arg(&into).arg(rounds).args(layers);
+    let mut command = optimised(root, "floor")?;
+    command.arg(&into).arg(rounds.to_string()).args(layers);
     let said: Value =
         serde_json::from_str(&shell::read(&mut command)?).context("read the limit")?;
     let part = |name: &str| {
