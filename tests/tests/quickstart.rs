@@ -46,10 +46,11 @@ fn the_commands_of_readme_work_on_a_clean_root() {
         let place = std::env::var(name).unwrap_or_else(|_| format!("{home}/{folder}"));
         site.set_env(name, &place);
     }
+    let root = xtask::shell::workspace_root();
+    site.set_env("CARGO_TARGET_DIR", &xtask::shell::target_dir(&root).display().to_string());
     let demo = site.path().join("demo").display().to_string();
     std::fs::create_dir(&demo).expect("a folder");
     site.set_env("DEMO", &demo);
-    let root = xtask::shell::workspace_root();
     let [one, two, three] = free_ports();
     let mut script = String::from("set -eu\n");
     for block in &blocks {
