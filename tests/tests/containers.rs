@@ -178,7 +178,7 @@ fn events_follow_what_happens_until_they_are_ended() {
     assert!(event["timeNano"].as_i64().is_some_and(|nanos| nanos > 0), "{event}");
 }
 
-/// Covers: RUN-33, B11-31, N3-060, N3-063
+/// Covers: RUN-33, B11-29, B11-30, B11-31, N3-060, N3-063
 #[test]
 fn syslog_gets_the_lines_and_logs_still_shows_them() {
     let Some(site) = site() else { return };
@@ -217,6 +217,10 @@ fn syslog_gets_the_lines_and_logs_still_shows_them() {
     let logs = site.wherry("logs c1").ok();
     assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("to the log\n", "bad news\n"));
     assert_eq!(site.inspect("c1")["HostConfig"]["LogConfig"]["Type"], "syslog");
+    site.run(&["run", "--name", "c2", "--network", "none", "busybox", "sh", "-c", script]).ok();
+    let logs = site.wherry("logs c2").ok();
+    assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("to the log\n", "bad news\n"));
+    assert_eq!(site.inspect("c2")["HostConfig"]["LogConfig"]["Type"], "json-file");
     site.wherry("run --rm --network none --log-driver syslog --log-opt syslog-address=unixgram:///no/such busybox true")
         .exits(125)
         .fails_with(&["failed to initialize logging driver"]);

@@ -170,7 +170,7 @@ fn a_published_port_leads_from_everywhere_to_the_container() {
     assert_eq!(page(&outside, "http://10.9.0.1:5001/"), "again");
 }
 
-/// Covers: B11-35, B11-36, N4-34, RUN-53
+/// Covers: N4-32, N4-34, N4-40, RUN-53
 #[test]
 fn ports_come_as_ranges_at_random_of_one_address_and_of_udp() {
     let Some(site) = site() else { return };
@@ -204,7 +204,7 @@ fn ports_come_as_ranges_at_random_of_one_address_and_of_udp() {
     }
 }
 
-/// Covers: B11-41, B11-04, N3-009, N3-010, RUN-52
+/// Covers: B11-41, B11-04, N3-009, N3-010, N3-094, RUN-52
 #[test]
 fn networks_are_apart_and_a_container_on_two_reaches_both() {
     let Some(site) = site() else { return };
@@ -228,6 +228,9 @@ fn networks_are_apart_and_a_container_on_two_reaches_both() {
     let address = address.as_str().expect("an address").to_owned();
     let ping = site.wherry(&format!("exec in-front ping -c 1 -W 2 {address}"));
     assert_ne!(ping.code, Some(0), "not by address either: {ping}");
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let shown = site.run(&["container", "inspect", &format!("--format={format}"), "in-back"]).ok();
+    assert_eq!(shown.out(), address);
     let devices = site.wherry("exec both ls /sys/class/net").ok();
     assert_eq!(devices.out().split_whitespace().collect::<Vec<_>>(), ["eth0", "eth1", "lo"]);
     let networks = site.inspect("both")["NetworkSettings"]["Networks"].clone();
@@ -262,7 +265,7 @@ fn a_running_container_is_connected_and_disconnected() {
     assert_eq!(site.wherry("exec app ping -c 1 -W 3 db").code, Some(0));
 }
 
-/// Covers: RUN-56, N3-069, B11-34
+/// Covers: RUN-56, N3-069, N3-070, N3-071, N3-072, N3-073, B11-34
 #[test]
 fn names_are_answered_forward_and_backward_and_others_are_passed_on() {
     let Some(site) = site() else { return };
@@ -459,4 +462,100 @@ fn a_restarted_container_keeps_its_networks_and_its_name() {
     site.wherry("restart -t 0 again").ok();
     site.wherry("run --rm --network net busybox ping -c 1 -W 5 again").ok();
     site.wherry("update --restart no again").ok();
+}
+
+/// Covers: N4-71, N4-76, N4-77, N4-78, N4-80, N4-81, N4-83, N4-84, N4-86
+#[test]
+fn the_tutorial_of_the_default_bridge_runs_as_printed() {
+    let Some(site) = site() else { return };
+    if !have(&[Need::Script]) {
+        return;
+    }
+    for name in ["alpine1", "alpine2"] {
+        let id = site.wherry(&format!("run -dit --name {name} busybox sh")).ok();
+        assert!(is_hex(id.out(), 64), "{id}");
+    }
+    let list = site.wherry("container ls").ok();
+    let mut lines = list.stdout.lines();
+    let titles = lines.next().expect("titles");
+    for title in ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"] {
+        assert!(titles.contains(title), "{titles}");
+    }
+    let newest = lines.next().expect("a row");
+    assert!(newest.ends_with("alpine2") && newest.contains("\"sh\""), "{list}");
+    let bridge = network(&site, "bridge");
+    let id = bridge["Id"].as_str().expect("an id");
+    assert!(is_hex(id, 64));
+    assert_eq!(bridge["IPAM"]["Config"][0]["Gateway"], "172.17.0.1");
+    let members = bridge["Containers"].as_object().expect("a map");
+    let mut addresses: Vec<&str> =
+        members.values().filter_map(|member| member["IPv4Address"].as_str()).collect();
+    addresses.sort_unstable();
+    assert_eq!(addresses, ["172.17.0.2/16", "172.17.0.3/16"]);
+    let other = site.inspect("alpine2")["NetworkSettings"]["IPAddress"].clone();
+    let other = other.as_str().expect("an address");
+    let typed =
+        format!("ip addr show; ping -c 2 {other}; ping -c 1 -W 2 alpine2; echo done-$((1+1))\n");
+    site.terminal("attach --detach-keys=~,~ alpine1", &format!("{typed}~~"));
+    let seen = eventually(SECONDS, || site.wherry("logs alpine1").stdout.contains("done-2"));
+    let log = site.wherry("logs alpine1").stdout;
+    assert!(log.contains("eth0@if") && log.contains("mtu 1500"), "{log}");
+    assert!(log.contains("inet 127.0.0.1/8") && log.contains("/ # "), "{log}");
+    assert!(seen && log.contains("0% packet loss"), "{log}");
+    assert!(log.contains("bad address 'alpine2'"), "{log}");
+    assert!(site.status("alpine1").starts_with("Up"), "the keys leave it running");
+    site.terminal("attach alpine2", "exit\n");
+    assert!(eventually(SECONDS, || site.status("alpine2").starts_with("Exited (0)")));
+    let stopped = site.wherry("container stop -t 0 alpine1 alpine2").ok();
+    assert_eq!(stopped.stdout, "alpine1\nalpine2\n");
+    assert_eq!(site.wherry("container rm alpine1 alpine2").ok().stdout, "alpine1\nalpine2\n");
+}
+
+/// Calls of the kernel that a connection depends on, and how often each is made to fail, one after the other.
+const FAILING_CALLS: [(&str, usize); 10] = [
+    ("sendto", 3),
+    ("sendmsg", 2),
+    ("setns", 2),
+    ("unshare", 2),
+    ("socket", 2),
+    ("bind", 2),
+    ("rename", 2),
+    ("flock", 1),
+    ("epoll_create1", 1),
+    ("timerfd_create", 1),
+];
+
+/// Covers: RUN-57, RUN-55, N3-002
+#[test]
+fn whichever_call_fails_nothing_of_a_connection_is_left() {
+    let Some(site) = site() else { return };
+    if !xtask::shell::has_program("strace") {
+        return;
+    }
+    site.wherry("network create --subnet 10.40.0.0/24 net").ok();
+    let binary = tests::site::binary();
+    let mut failures = 0;
+    for (call, times) in FAILING_CALLS {
+        for nth in 1..=times {
+            let injected = format!("inject={call}:error=EIO:when={nth}");
+            let script = format!(
+                "strace -f -qq -o /dev/null -e trace={call} -e {injected} {} run --name victim --network net -p 5001:80 busybox true",
+                binary.display()
+            );
+            let run = site.shell(&script);
+            let clean = matches!(run.code, Some(0 | 1 | 4..=7 | 125..=127));
+            assert!(clean && !run.stderr.contains("panicked"), "{call} {nth}: {run}");
+            failures += usize::from(run.code != Some(0));
+            site.wherry("rm -f victim");
+            let members = network(&site, "net")["Containers"].clone();
+            assert_eq!(members, serde_json::json!({}), "{call} {nth}: {run}");
+            let gone = eventually(SECONDS, || {
+                !site.host().devices().iter().any(|name| name.starts_with("veth"))
+            });
+            assert!(gone, "{call} {nth} left {:?}: {run}", site.host().devices());
+            let free = site.wherry("run --rm --network net -p 5001:80 --ip 10.40.0.2 busybox true");
+            assert_eq!(free.code, Some(0), "{call} {nth}: {free}");
+        }
+    }
+    assert!(failures >= 6, "only {failures} failed: the injection does not work");
 }

@@ -397,7 +397,7 @@ mod tests {
         }
     }
 
-    /// Covers: B11-37, N2-29, N4-33
+    /// Covers: B11-37, N2-29, N3-077, N4-33
     #[test]
     fn both_forms_of_publish_mean_the_same() {
         let ports = |text: &str| published(&[text.to_owned()]).expect(text);

@@ -179,9 +179,14 @@ impl Runtime {
         let act = "talk to the monitor";
         let sent = protocol::send_with_fds(&stream, GREETING, &[lock.as_fd()])
             .and_then(|()| io::Write::write_all(&mut stream, opening));
+        if let Err(error) = sent {
+            // It waits for what did not come until it sees that nothing will.
+            drop(stream);
+            let _ = child.wait();
+            return Err(Error::system(act)(error));
+        }
         // The monitor proper is a child of this child: this one ends at once.
         let _ = child.wait();
-        sent.map_err(Error::system(act))?;
         Ok(stream)
     }
 

@@ -17,6 +17,8 @@ use crate::state::ContainerLock;
 
 /// What no event tells, a monitor that was killed, is seen at least this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How many runs of a container that ends and starts again by itself are tried to be the last.
+const RUNS_TO_STOP: u32 = 50;
 
 impl Runtime {
     /// Stops: stop signal, time-out, SIGKILL. A container that does not run is left as it is.
@@ -39,21 +41,37 @@ impl Runtime {
             StopTimeout::Seconds(seconds) => Some(Duration::from_secs(seconds)),
             StopTimeout::Never => None,
         };
-        let Ok(stream) = self.connect(id) else { return Ok(()) };
-        let stopped = || {
-            self.dirs.journal().container(&container.record, "stop", &[]);
-            self.wait_for_monitor(id)
-        };
+        for _ in 0..RUNS_TO_STOP {
+            match self.stop_run(id, signal, patience) {
+                Ok(()) | Err(Error::NotRunning { .. } | Error::NoSuchContainer { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            // A run that ended by itself at the same moment may have been followed by the next one.
+            if !self.get(id).is_ok_and(|container| container.state.status.is_live()) {
+                self.dirs.journal().container(&container.record, "stop", &[]);
+                return Ok(());
+            }
+        }
+        Err(Error::Busy { id: id.to_string() })
+    }
+
+    /// Ends the run that goes on at this moment and, unless it ends by itself meanwhile, those that would follow.
+    fn stop_run(&self, id: &ContainerId, signal: Signal, patience: Patience) -> Result<()> {
+        let stream = self.connect(id)?;
         ask(&stream, &Frame::Signal { number: signal.number(), stop: true }, id)?;
-        if container.state.status == Status::Paused {
+        if self.get(id)?.state.status == Status::Paused {
             ask(&stream, &Frame::Resume, id)?;
         }
-        if wait_for_exit(&stream, patience)? != RunEnd::StillRunning {
-            return stopped();
+        match wait_for_exit(&stream, patience)? {
+            RunEnd::StillRunning => {}
+            // Whoever says so for the last time has let go of the lock before.
+            RunEnd::Exited(_) => return Ok(()),
+            RunEnd::MonitorGone => return self.wait_for_monitor(id),
         }
         ask(&stream, &Frame::Signal { number: Signal::KILL.number(), stop: true }, id)?;
         match wait_for_exit(&stream, Some(KILL_PATIENCE))? {
-            RunEnd::Exited(_) | RunEnd::MonitorGone => stopped(),
+            RunEnd::Exited(_) => Ok(()),
+            RunEnd::MonitorGone => self.wait_for_monitor(id),
             RunEnd::StillRunning => Err(Error::System {
                 act: "end the container with SIGKILL",
                 source: io::ErrorKind::TimedOut.into(),
@@ -74,7 +92,7 @@ impl Runtime {
         let stop = asks_to_stop(signal, Some(container.record.stop_signal));
         ask(&stream, &Frame::Signal { number: signal.number(), stop }, id)?;
         if signal == Signal::KILL
-            && wait_for_exit(&stream, Some(KILL_PATIENCE))? != RunEnd::StillRunning
+            && wait_for_exit(&stream, Some(KILL_PATIENCE))? == RunEnd::MonitorGone
         {
             return self.wait_for_monitor(id);
         }
@@ -198,7 +216,13 @@ pub(crate) fn asks_to_stop(signal: Signal, stop_signal: Option<Signal>) -> bool 
 
 /// Asks for something and waits for the answer.
 pub(super) fn ask(stream: &UnixStream, frame: &Frame, id: &ContainerId) -> Result<()> {
-    protocol::send(stream, frame).map_err(Error::system("talk to the monitor"))?;
+    protocol::send(stream, frame).map_err(|error| match error.kind() {
+        // It has let its clients go: the run is over.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            Error::NotRunning { id: id.to_string() }
+        }
+        _ => Error::system("talk to the monitor")(error),
+    })?;
     loop {
         match protocol::receive(stream).map_err(Error::system("hear from the monitor"))? {
             Some(Frame::Done | Frame::Exited(_)) => return Ok(()),
