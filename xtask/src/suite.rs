@@ -147,6 +147,11 @@ mod tests {
                 2,
             ),
             ("     Summary [   0.1s] 1 test run: 1 passed, 0 skipped", 1, 0),
+            (
+                "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 7 filtered out",
+                0,
+                0,
+            ),
             ("test a ... ok", 0, 0),
         ];
         for (line, passed, failed) in rows {
