@@ -56,15 +56,19 @@ pub(super) fn measure(root: &Path, wherry: &Path, disk: &Path, rounds: usize) ->
     let connections = pair("connect", CONNECTIONS);
     let stream = pair("stream", MEGABYTES);
     shell::read(&mut on_ours(&["rm", "-f", "server"]))?;
+    let package = ["bench", "--quiet", "--package", "network", "--bench", "network"];
+    let package = shell::read(&mut shell::command(root, "cargo", &package))?;
     Ok(format!(
         "`cargo xtask bench network {rounds}`, {rounds} rounds; a client on a wire with two hosts.\n{}.\n\n\
          `run --rm busybox true` on the default bridge:\n\n{}\n\
          {CONNECTIONS} connections, one after the other, through a published port:\n\n{}\n\
-         {MEGABYTES} MB through a published port:\n\n{}",
+         {MEGABYTES} MB through a published port:\n\n{}\n\
+         Joining, and the embedded DNS server asked by one client (`cargo bench -p network`):\n\n```text\n{}\n```",
         report::machine(),
         report::table(&runs),
         report::table(&connections),
-        report::table(&stream)
+        report::table(&stream),
+        package.trim()
     ))
 }
 
