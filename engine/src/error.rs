@@ -93,14 +93,14 @@ pub enum Error {
     },
     /// The networks failed.
     #[error(transparent)]
-    Networks(#[from] ::network::Error),
+    Networks(#[from] network::Error),
     /// The host's side of a published port cannot be had.
     #[error("driver failed programming external connectivity on endpoint {container}: {source}")]
     Ports {
         /// The container's name.
         container: String,
         /// Why.
-        source: ::network::Error,
+        source: network::Error,
     },
     /// No such image.
     #[error("No such image: {name}")]
@@ -178,7 +178,7 @@ impl Error {
             | Self::NoSuchObject { .. }
             | Self::NotHere { .. }
             | Self::NoTrustData { .. } => ErrorKind::NotFound,
-            Self::Registry(error) => crate::network::kind_of(error),
+            Self::Registry(error) => crate::transport::kind_of(error),
             Self::Networks(error) | Self::Ports { source: error, .. } => of_networks(error),
             Self::Runtime(error) => crate::containers::kind_of(error),
             Self::Server(error) => of_server(error),
@@ -240,8 +240,8 @@ pub(crate) fn of_io(error: &std::io::Error) -> ErrorKind {
     }
 }
 
-fn of_networks(error: &::network::Error) -> ErrorKind {
-    use ::network::ErrorKind as Kind;
+fn of_networks(error: &network::Error) -> ErrorKind {
+    use network::ErrorKind as Kind;
     match error.kind() {
         Kind::Conflict => ErrorKind::Conflict,
         Kind::Denied => ErrorKind::Denied,

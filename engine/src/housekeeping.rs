@@ -119,8 +119,8 @@ fn open(
     repository: &oci::Repository,
     wanted: &Descriptor,
 ) -> Result<Box<dyn Read + Send>> {
-    let network = engine.network();
-    let client = network.client()?.repository(repository);
-    let source = BlockingRepository::new(client, network.runtime()?.handle().clone());
+    let transport = engine.transport();
+    let client = transport.client()?.repository(repository);
+    let source = BlockingRepository::new(client, transport.runtime()?.handle().clone());
     Ok(source.open(wanted)?)
 }

@@ -13,11 +13,11 @@ pub mod files;
 pub mod housekeeping;
 pub mod images;
 pub mod machine;
-mod network;
 pub mod networks;
 mod parallel;
 mod ports;
 pub mod registries;
+mod transport;
 pub mod trust;
 pub mod volumes;
 
@@ -28,7 +28,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use {builder, oci, registry, runtime, store};
 
 /// The nouns of networks.
-pub use ::network as network_types;
+pub use network as network_types;
 
 /// The words of content trust that the command line prints.
 pub use ::trust as trust_types;
@@ -36,9 +36,9 @@ pub use ::trust as trust_types;
 use builds::Builds;
 use containers::Containers;
 use images::Images;
-use network::Network;
 use networks::Networks;
 use registries::Registries;
+use transport::Transport;
 use trust::gate::Gate;
 use trust::keys::{Keys, PassphraseRequest, PassphraseSource};
 use trust::sign::Signing;
@@ -48,7 +48,7 @@ use volumes::Volumes;
 pub struct Engine {
     config: Config,
     store: Store,
-    network: Network,
+    transport: Transport,
     keys: Keys<'static>,
 }
 
@@ -61,9 +61,9 @@ impl Engine {
     /// The same, asking `passphrases` where the environment has none.
     pub fn open_with(config: Config, passphrases: &'static dyn PassphraseSource) -> Result<Self> {
         let store = Store::open(&config.root)?;
-        let network = Network::new(&config);
+        let transport = Transport::new(&config);
         let keys = Keys::new(config.trust_dir(), passphrases);
-        Ok(Self { config, store, network, keys })
+        Ok(Self { config, store, transport, keys })
     }
 
     /// Where things are.
@@ -138,8 +138,8 @@ impl Engine {
         Gate::new(self)
     }
 
-    pub(crate) fn network(&self) -> &Network {
-        &self.network
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
     }
 }
 

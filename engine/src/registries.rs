@@ -25,23 +25,23 @@ pub struct Registries<'a> {
 impl Registries<'_> {
     /// Checks the credentials with the registry, then keeps them where `config.json` says.
     pub fn login(&self, registry: &str, username: &str, password: &str) -> Result<()> {
-        let network = self.engine.network();
+        let transport = self.engine.transport();
         let credential = Credential::password(username, password);
-        let login = network.client()?.login(registry, credential);
-        let accepted = network.block_on(login)??;
-        let keychain = network.keychain();
+        let login = transport.client()?.login(registry, credential);
+        let accepted = transport.block_on(login)??;
+        let keychain = transport.keychain();
         keychain.keep(registry, &accepted.credential).map_err(|e| unusable(keychain, e))
     }
 
     /// Forgets the credentials of a registry; whether there were any.
     pub fn logout(&self, registry: &str) -> Result<bool> {
-        let keychain = self.engine.network().keychain();
+        let keychain = self.engine.transport().keychain();
         keychain.forget(registry).map_err(|e| unusable(keychain, e))
     }
 
     /// Where credentials are kept.
     pub fn credential_file(&self) -> std::path::PathBuf {
-        self.engine.network().keychain().path()
+        self.engine.transport().keychain().path()
     }
 
     /// Binds an embedded registry. `ready` gets the address before the first request is served;
@@ -51,11 +51,11 @@ impl Registries<'_> {
         config: registry::Config,
         ready: impl FnOnce(std::net::SocketAddr),
     ) -> Result<()> {
-        let network = self.engine.network();
+        let transport = self.engine.transport();
         let upstream = config.proxy.as_ref().map(|proxy| proxy.upstream.clone());
         let mut server = registry::Server::new(config);
         if let Some(upstream) = upstream {
-            let cached = CachedRegistry::new(network.client()?.clone(), &upstream);
+            let cached = CachedRegistry::new(transport.client()?.clone(), &upstream);
             server = server.with_upstream(Arc::new(cached));
         }
         let server = server.listen()?;
@@ -67,7 +67,7 @@ impl Registries<'_> {
                 () = reload_when_asked(&control) => {}
             }
         };
-        Ok(network.block_on(server.serve(stop))??)
+        Ok(transport.block_on(server.serve(stop))??)
     }
 }
 

@@ -28,7 +28,7 @@ mod state;
 
 pub use address::{Family, InterfaceAddress, Mac, Subnet};
 pub use door::{Door, Fault};
-pub use driver::{DRIVERS, driver_names};
+pub use driver::driver_names;
 pub use error::{Error, ErrorKind, Result};
 pub use files::{HostEntry, NameServers, ResolvConf, Resolver, Upstream};
 pub use id::{EndpointId, NetworkId};

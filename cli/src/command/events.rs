@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Session;
+use super::list_filter::{self, Filters, Several};
 use super::logs::moment;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::template::{ExecOptions, Functions, MissingKey, Template};
 
 /// Get real time events of containers, images, networks and volumes
@@ -29,7 +30,7 @@ impl Args {
     /// Prints what happened in the window asked for, then what happens, until it is ended.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         let now = Timestamp::now();
-        let filters = Filters::parse(&self.filter)?;
+        let filters = Filters::<Key>::parse(&self.filter)?;
         let until = self.until.as_deref().map(|text| moment(text, now)).transpose()?;
         let query = EventQuery {
             // Without a window only what comes is shown, as with a daemon that was just asked.
@@ -47,7 +48,7 @@ impl Args {
         };
         let mut failed = None;
         let read = session.runtime()?.journal().read(&query, &mut |event| {
-            if !filters.take(&event) {
+            if !filters.take(|key, value| holds(key, value, &event)) {
                 return Ok(());
             }
             format.line(&event).and_then(|line| session.ui.line(line)).map_err(|error| {
@@ -119,10 +120,7 @@ fn document(event: &Event) -> Value {
     Value::Object(document)
 }
 
-/// `--filter`: values of one key are alternatives, keys must all hold.
-#[derive(Debug, Default)]
-struct Filters(Vec<(Key, String)>);
-
+/// What `--filter` may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Container,
@@ -135,46 +133,28 @@ enum Key {
     Volume,
 }
 
-const KEYS: [(&str, Key); 8] = [
-    ("container", Key::Container),
-    ("event", Key::Event),
-    ("image", Key::Image),
-    ("label", Key::Label),
-    ("network", Key::Network),
-    ("scope", Key::Scope),
-    ("type", Key::Type),
-    ("volume", Key::Volume),
-];
+impl list_filter::Key for Key {
+    const VERB: &'static str = "events";
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("container", Self::Container),
+        ("event", Self::Event),
+        ("image", Self::Image),
+        ("label", Self::Label),
+        ("network", Self::Network),
+        ("scope", Self::Scope),
+        ("type", Self::Type),
+        ("volume", Self::Volume),
+    ];
 
-impl Filters {
-    fn parse(texts: &[String]) -> Result<Self> {
-        let one = |text: &String| {
-            let refused = || {
-                let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
-                Error::refused(
-                    format!("invalid filter {text:?}"),
-                    format!("filters of events: {}", names.join(", ")),
-                )
-            };
-            let (key, value) = text.split_once('=').ok_or_else(refused)?;
-            let key = KEYS.iter().find(|(name, _)| *name == key.trim()).ok_or_else(refused)?.1;
-            let value = value.trim().to_owned();
-            if key == Key::Type && !EventKind::ALL.iter().any(|kind| kind.as_str() == value) {
-                return Err(Error::refused(
-                    format!("invalid filter value: {value:?}"),
-                    "types are container, image, network and volume",
-                ));
-            }
-            Ok((key, value))
-        };
-        texts.iter().map(one).collect::<Result<_>>().map(Self)
+    fn several(self) -> Several {
+        Several::Any
     }
 
-    fn take(&self, event: &Event) -> bool {
-        KEYS.iter().all(|(_, key)| {
-            let mut values = self.0.iter().filter(|(k, _)| k == key).map(|(_, v)| v).peekable();
-            values.peek().is_none() || values.any(|value| holds(*key, value, event))
-        })
+    fn check(self, value: &str) -> Result<(), &'static str> {
+        match self == Self::Type && !EventKind::ALL.iter().any(|kind| kind.as_str() == value) {
+            true => Err("types are container, image, network and volume"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -251,10 +231,14 @@ mod tests {
             (vec!["event=exec_start"], &exec, true),
         ] {
             let texts: Vec<String> = filters.iter().map(|text| (*text).to_owned()).collect();
-            assert_eq!(Filters::parse(&texts).unwrap().take(event), taken, "{filters:?}");
+            assert_eq!(
+                Filters::<Key>::parse(&texts).unwrap().take(|key, value| holds(key, value, event)),
+                taken,
+                "{filters:?}"
+            );
         }
         for bad in ["colour=red", "type=daemonset", "plain"] {
-            assert!(Filters::parse(&[bad.to_owned()]).is_err(), "{bad}");
+            assert!(Filters::<Key>::parse(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }
 

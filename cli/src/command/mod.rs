@@ -38,6 +38,7 @@ mod import;
 mod info;
 mod inspect;
 mod kill;
+mod list_filter;
 mod load;
 mod login;
 mod logout;

@@ -3,11 +3,12 @@
 use engine::runtime::{Container, HealthStatus};
 use regex::Regex;
 
-use crate::error::{Error, Result};
+use super::list_filter::{self, Several};
+use crate::error::Result;
 
 /// The filters of one `ps`.
-#[derive(Debug, Default)]
-pub(crate) struct Filters(Vec<(Key, String)>);
+#[derive(Debug)]
+pub(crate) struct Filters(list_filter::Filters<Key>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
@@ -23,47 +24,49 @@ enum Key {
     Status,
 }
 
-const KEYS: [(&str, Key); 10] = [
-    ("ancestor", Key::Ancestor),
-    ("before", Key::Before),
-    ("exited", Key::Exited),
-    ("health", Key::Health),
-    ("id", Key::Id),
-    ("label", Key::Label),
-    ("name", Key::Name),
-    ("network", Key::Network),
-    ("since", Key::Since),
-    ("status", Key::Status),
-];
-
 const STATUSES: [&str; 7] =
     ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+impl list_filter::Key for Key {
+    const VERB: &'static str = "ps";
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("ancestor", Self::Ancestor),
+        ("before", Self::Before),
+        ("exited", Self::Exited),
+        ("health", Self::Health),
+        ("id", Self::Id),
+        ("label", Self::Label),
+        ("name", Self::Name),
+        ("network", Self::Network),
+        ("since", Self::Since),
+        ("status", Self::Status),
+    ];
+
+    fn several(self) -> Several {
+        if self == Self::Label { Several::All } else { Several::Any }
+    }
+
+    fn check(self, value: &str) -> Result<(), &'static str> {
+        let good = match self {
+            Self::Status => STATUSES.contains(&value),
+            Self::Exited => value.parse::<i32>().is_ok(),
+            Self::Health => ["starting", "healthy", "unhealthy", "none"].contains(&value),
+            Self::Name => Regex::new(value).is_ok(),
+            _ => true,
+        };
+        if good { Ok(()) } else { Err("") }
+    }
+}
 
 impl Filters {
     /// Reads `key=value` texts.
     pub(crate) fn parse(texts: &[String]) -> Result<Self> {
-        let one = |text: &String| {
-            let (key, value) = text.split_once('=').ok_or_else(|| {
-                Error::refused(format!("invalid filter {text:?}"), "write KEY=VALUE")
-            })?;
-            let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
-            let known = KEYS.iter().find(|(name, _)| *name == key);
-            let key = known.map(|(_, key)| *key).ok_or_else(|| {
-                let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
-                Error::refused(
-                    format!("invalid filter '{key}'"),
-                    format!("filters of ps: {}", names.join(", ")),
-                )
-            })?;
-            check(key, &value)?;
-            Ok((key, value))
-        };
-        texts.iter().map(one).collect::<Result<_>>().map(Self)
+        list_filter::Filters::parse(texts).map(Self)
     }
 
     /// Whether a state was asked for, so that all containers are looked at.
     pub(crate) fn names_a_state(&self) -> bool {
-        self.0.iter().any(|(key, _)| matches!(key, Key::Status | Key::Exited))
+        self.0.names(Key::Status) || self.0.names(Key::Exited)
     }
 
     /// The containers that pass.
@@ -78,29 +81,8 @@ impl Filters {
     }
 
     fn takes(&self, container: &Container, all: &[Container]) -> bool {
-        KEYS.iter().all(|(_, key)| {
-            let mut values =
-                self.0.iter().filter(|(k, _)| k == key).map(|(_, value)| value.as_str()).peekable();
-            if values.peek().is_none() {
-                return true;
-            }
-            match key {
-                Key::Label => values.all(|value| holds(*key, value, container, all)),
-                _ => values.any(|value| holds(*key, value, container, all)),
-            }
-        })
+        self.0.take(|key, value| holds(key, value, container, all))
     }
-}
-
-fn check(key: Key, value: &str) -> Result<()> {
-    let good = match key {
-        Key::Status => STATUSES.contains(&value),
-        Key::Exited => value.parse::<i32>().is_ok(),
-        Key::Health => ["starting", "healthy", "unhealthy", "none"].contains(&value),
-        Key::Name => Regex::new(value).is_ok(),
-        _ => true,
-    };
-    if good { Ok(()) } else { Err(Error::refused(format!("invalid filter value: {value:?}"), "")) }
 }
 
 fn holds(key: Key, value: &str, container: &Container, all: &[Container]) -> bool {

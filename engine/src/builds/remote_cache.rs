@@ -114,9 +114,9 @@ impl<'a> Caches<'a> {
                 let selector = Selector::of(reference).ok_or_else(|| {
                     Error::Invalid(format!("{reference}: neither tag nor digest"))
                 })?;
-                let network = self.engine.network();
-                let repository = network.client()?.repository(reference.repository());
-                let fetched = network.block_on(repository.manifest(&selector))??;
+                let transport = self.engine.transport();
+                let repository = transport.client()?.repository(reference.repository());
+                let fetched = transport.block_on(repository.manifest(&selector))??;
                 self.document(&fetched.bytes, &Place::Registry(repository), 0)
             }
             CacheFrom::Local(folder) => {
@@ -150,7 +150,8 @@ impl<'a> Caches<'a> {
         match place {
             Place::Registry(repository) => {
                 let selector = Selector::Digest(entry.digest().clone());
-                let fetched = self.engine.network().block_on(repository.manifest(&selector))??;
+                let fetched =
+                    self.engine.transport().block_on(repository.manifest(&selector))??;
                 Ok(fetched.bytes.to_vec())
             }
             Place::Local(directory) => {
@@ -179,10 +180,10 @@ impl<'a> Caches<'a> {
         };
         let mut from: Box<dyn Read> = match place {
             Place::Registry(repository) => {
-                let network = self.engine.network();
+                let transport = self.engine.transport();
                 let stream = repository.blob_from(layer, ingest.verifier().clone());
-                let stream = network.block_on(stream)??;
-                Box::new(BlobReader::new(network.runtime()?.handle().clone(), stream))
+                let stream = transport.block_on(stream)??;
+                Box::new(BlobReader::new(transport.runtime()?.handle().clone(), stream))
             }
             Place::Local(directory) => {
                 ingest.restart()?;

@@ -181,11 +181,11 @@ impl ManifestLists<'_> {
     /// What a registry has under a name, and for what it is.
     fn look_up(&self, reference: &Reference) -> Result<ListedManifest> {
         let reference = reference.clone().or_latest();
-        let network = self.engine.network();
-        let repository = network.client()?.repository(reference.repository());
+        let transport = self.engine.transport();
+        let repository = transport.client()?.repository(reference.repository());
         let selector = Selector::of(&reference)
             .ok_or_else(|| Error::Invalid(format!("{reference}: neither tag nor digest")))?;
-        let fetched = network.block_on(repository.manifest(&selector))??;
+        let fetched = transport.block_on(repository.manifest(&selector))??;
         let unreadable = |error: oci::RawError| Error::Invalid(format!("{reference}: {error}"));
         let document: Raw<ManifestOrIndex> = Raw::parse(&*fetched.bytes).map_err(unreadable)?;
         if document.as_index().is_some() {
@@ -195,7 +195,7 @@ impl ManifestLists<'_> {
         }
         let manifest: Raw<Manifest> = Raw::parse(&*fetched.bytes).map_err(unreadable)?;
         let config = repository.fetch_blob(manifest.config(), CONFIG_BYTES_MAX);
-        let config = network.block_on(config)??;
+        let config = transport.block_on(config)??;
         let platform = ImageConfig::from_bytes(&config).map_err(unreadable)?.platform();
         let platform = match serde_json::to_value(platform) {
             Ok(Value::Object(platform)) => platform,
@@ -205,9 +205,9 @@ impl ManifestLists<'_> {
     }
 
     fn end(&self, reference: &Reference) -> Result<BlockingRepository> {
-        let network = self.engine.network();
-        let client = network.client()?.repository(reference.repository());
-        Ok(BlockingRepository::new(client, network.runtime()?.handle().clone()))
+        let transport = self.engine.transport();
+        let client = transport.client()?.repository(reference.repository());
+        Ok(BlockingRepository::new(client, transport.runtime()?.handle().clone()))
     }
 
     fn folder(&self) -> PathBuf {

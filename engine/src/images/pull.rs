@@ -94,10 +94,10 @@ pub(crate) fn pull(
     progress: &dyn PullProgress,
 ) -> Result<Pulled> {
     let reference = request.reference.clone().or_latest();
-    let repository = engine.network().client()?.repository(reference.repository());
+    let repository = engine.transport().client()?.repository(reference.repository());
     let selector = Selector::of(&reference)
         .ok_or_else(|| Error::Invalid(format!("{reference}: neither tag nor digest")))?;
-    let resolved = engine.network().block_on(repository.resolve(&selector))??;
+    let resolved = engine.transport().block_on(repository.resolve(&selector))??;
     let verified = engine.gate().judge_remote("pull", &reference, resolved)?;
 
     let lease = engine.store().lease("pull")?;
@@ -119,8 +119,8 @@ pub(crate) fn pull(
 
 /// All tags of a repository, as the registry lists them.
 pub(crate) fn tags(engine: &Engine, repository: &oci::Repository) -> Result<Vec<String>> {
-    let repository = engine.network().client()?.repository(repository);
-    Ok(engine.network().block_on(repository.tags())??)
+    let repository = engine.transport().client()?.repository(repository);
+    Ok(engine.transport().block_on(repository.tags())??)
 }
 
 /// The document that a registry has under a name.
@@ -128,8 +128,8 @@ pub(crate) fn manifest(engine: &Engine, reference: &Reference) -> Result<Vec<u8>
     let reference = reference.clone().or_latest();
     let selector = Selector::of(&reference)
         .ok_or_else(|| Error::Invalid(format!("{reference}: name a tag or a digest")))?;
-    let repository = engine.network().client()?.repository(reference.repository());
-    let fetched = engine.network().block_on(repository.manifest(&selector))??;
+    let repository = engine.transport().client()?.repository(reference.repository());
+    let fetched = engine.transport().block_on(repository.manifest(&selector))??;
     Ok(fetched.bytes.to_vec())
 }
 
@@ -216,7 +216,7 @@ impl Fetch<'_> {
             }
         }
         let selector = Selector::Digest(descriptor.digest().clone());
-        let fetched = self.engine.network().block_on(self.repository.manifest(&selector))??;
+        let fetched = self.engine.transport().block_on(self.repository.manifest(&selector))??;
         let document = Raw::parse(&*fetched.bytes)
             .map_err(|e| Error::Invalid(format!("{}: {e}", descriptor.digest())))?;
         self.replace(&fetched.descriptor, &fetched.bytes)?;
@@ -235,7 +235,7 @@ impl Fetch<'_> {
             }
         }
         let fetched = self.repository.fetch_blob(descriptor, CONFIG_BYTES_MAX);
-        let bytes = self.engine.network().block_on(fetched)??.to_vec();
+        let bytes = self.engine.transport().block_on(fetched)??.to_vec();
         self.replace(descriptor, &bytes)?;
         Ok(bytes)
     }
@@ -289,11 +289,11 @@ impl Fetch<'_> {
     }
 
     fn tee<'a>(&'a self, layer: &'a Descriptor, ingest: Ingest) -> Result<Tee<'a>> {
-        let network = self.engine.network();
+        let transport = self.engine.transport();
         // The store proves the digest before it shows the blob: once is enough.
         let stream = self.repository.blob_for_receiver(layer, ingest.offset());
-        let stream = network.block_on(stream)??;
-        let reader = BlobReader::new(network.runtime()?.handle().clone(), stream);
+        let stream = transport.block_on(stream)??;
+        let reader = BlobReader::new(transport.runtime()?.handle().clone(), stream);
         Ok(Tee { reader, ingest, layer, progress: self.progress })
     }
 }

@@ -111,7 +111,7 @@ pub(crate) fn push(
     let told = Arc::new(Told { layers, progress: progress.clone() });
     let sources = mount_sources(engine, reference.repository())?;
     let repository = engine
-        .network()
+        .transport()
         .push_repository(reference.repository())?
         .with_mount_sources(&sources)
         .with_progress(told);
@@ -127,8 +127,11 @@ pub(crate) fn push_document(
     target: &Descriptor,
 ) -> Result<()> {
     let sources = mount_sources(engine, reference.repository())?;
-    let repository =
-        engine.network().client()?.repository(reference.repository()).with_mount_sources(&sources);
+    let repository = engine
+        .transport()
+        .client()?
+        .repository(reference.repository())
+        .with_mount_sources(&sources);
     let push = Push { engine, repository, sources };
     push.document(target, &selector(reference, target)?)
 }
@@ -217,7 +220,7 @@ impl Push<'_> {
         }
         let bytes = bytes::Bytes::copy_from_slice(document.bytes());
         let put = self.repository.put_manifest(selector, descriptor.media_type(), bytes);
-        self.engine.network().block_on(put)?.map(drop)?;
+        self.engine.transport().block_on(put)?.map(drop)?;
         // What was said of it when it was built goes along.
         for referrer in Kept::new(self.engine.store()).of(descriptor.digest())? {
             self.document(&referrer, &Selector::Digest(referrer.digest().clone()))?;
@@ -236,7 +239,7 @@ impl Push<'_> {
         let file = self.engine.store().content().open(blob.digest())?.into_file();
         let content = Box::new(FileContent::new(file));
         let push = self.repository.push_blob(blob, content, &self.sources);
-        self.engine.network().block_on(push)?.map(drop)?;
+        self.engine.transport().block_on(push)?.map(drop)?;
         Ok(())
     }
 }

@@ -13,8 +13,8 @@ impl Images<'_> {
     /// What a registry has under a name: which manifest, of what kind and size.
     pub fn remote_resolve(&self, reference: &Reference) -> Result<Descriptor> {
         let reference = reference.clone().or_latest();
-        let client = self.engine.network().client()?.repository(reference.repository());
-        Ok(self.engine.network().block_on(client.resolve(&selector(&reference)?))??)
+        let client = self.engine.transport().client()?.repository(reference.repository());
+        Ok(self.engine.transport().block_on(client.resolve(&selector(&reference)?))??)
     }
 
     /// What `inspect` prints of an image in a registry; its layers stay there. The size is that of
@@ -25,13 +25,13 @@ impl Images<'_> {
         platform: Option<&Platform>,
     ) -> Result<Value> {
         let reference = reference.clone().or_latest();
-        let network = self.engine.network();
-        let client = network.client()?.repository(reference.repository());
-        let root = network.block_on(client.resolve(&selector(&reference)?))??;
+        let transport = self.engine.transport();
+        let client = transport.client()?.repository(reference.repository());
+        let root = transport.block_on(client.resolve(&selector(&reference)?))??;
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
-        let chosen = network.block_on(client.choose_platform(&root, &wanted))??;
+        let chosen = transport.block_on(client.choose_platform(&root, &wanted))??;
         let fetched =
-            network.block_on(client.manifest(&Selector::Digest(chosen.digest().clone())))??;
+            transport.block_on(client.manifest(&Selector::Digest(chosen.digest().clone())))??;
         let unreadable =
             |error: oci::RawError| Error::Invalid(format!("{}: {error}", chosen.digest()));
         let manifest: Raw<Manifest> = Raw::parse(&*fetched.bytes).map_err(unreadable)?;
@@ -43,7 +43,7 @@ impl Images<'_> {
             )));
         }
         let bytes = client.fetch_blob(manifest.config(), CONFIG_BYTES_MAX);
-        let bytes = network.block_on(bytes)??;
+        let bytes = transport.block_on(bytes)??;
         let config: Raw<ImageConfig> = Raw::parse(&*bytes).map_err(unreadable)?;
         let names = Names {
             tags: reference.tag().map(|_| reference.familiar()).into_iter().collect(),
@@ -67,10 +67,10 @@ impl Images<'_> {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>> {
-        let client = self.engine.network().client()?.repository(reference.repository());
+        let client = self.engine.transport().client()?.repository(reference.repository());
         let filter =
             artifact_type.map_or_else(ReferrersFilter::default, ReferrersFilter::artifact_type);
-        Ok(self.engine.network().block_on(client.referrers(subject, &filter))??.descriptors)
+        Ok(self.engine.transport().block_on(client.referrers(subject, &filter))??.descriptors)
     }
 }
 

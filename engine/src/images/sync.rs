@@ -24,8 +24,8 @@ use trust::artifact::POINTER_TAG;
 use super::copy::first_root;
 use crate::Engine;
 use crate::error::{Error, Result};
-use crate::network::host_certificates;
 use crate::ports::keychain::DockerKeychain;
+use crate::transport::host_certificates;
 use crate::trust::metadata;
 
 pub use registry_client::Quota;
@@ -224,8 +224,8 @@ fn refuse_one_target_twice(jobs: &[Job]) -> Result<()> {
 }
 
 fn client(engine: &Engine, extra: Extra) -> Result<Client> {
-    let network = engine.network();
-    let mut settings = network.settings()?;
+    let transport = engine.transport();
+    let mut settings = transport.settings()?;
     settings.budget = BudgetConfig { background: BACKGROUND_REQUESTS, ..settings.budget };
     for (name, (insecure, tls)) in extra.hosts {
         let template = settings.host(&name).clone();
@@ -236,7 +236,7 @@ fn client(engine: &Engine, extra: Extra) -> Result<Client> {
         }
     }
     settings.keychain =
-        Arc::new(WithGiven { given: extra.credentials, rest: network.keychain().clone() });
+        Arc::new(WithGiven { given: extra.credentials, rest: transport.keychain().clone() });
     Ok(Client::new(settings)?)
 }
 
@@ -268,7 +268,7 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     fn run(&self, job: &Job) -> Result<Synced> {
-        let network = self.engine.network();
+        let transport = self.engine.transport();
         let rules = &job.rules;
         let options = SyncOptions {
             parallel: self.request.parallel,
@@ -277,9 +277,9 @@ impl Runner<'_> {
             ..SyncOptions::default()
         };
         let source = self.client.repository(&rules.source).in_background();
-        let target = network.for_push(self.client.repository(&rules.target)).in_background();
+        let target = transport.for_push(self.client.repository(&rules.target)).in_background();
         let tags = without_trust(&rules.tags)?;
-        let looked = network.block_on(observe(&source, &target, &tags, &options))??;
+        let looked = transport.block_on(observe(&source, &target, &tags, &options))??;
         let (observed, unreadable) = looked;
         let plan = plan(&observed, rules.vanished);
         let quotas = self.client.quotas(rules.source.registry());
@@ -290,7 +290,7 @@ impl Runner<'_> {
         if self.request.mode == SyncMode::Plan {
             return Ok(synced);
         }
-        let handle = network.runtime()?.handle().clone();
+        let handle = transport.runtime()?.handle().clone();
         let from = BlockingRepository::new(source, handle.clone());
         let mut to = BlockingRepository::new(target, handle);
         if rules.source.registry() == rules.target.registry() {
@@ -325,7 +325,7 @@ impl Runner<'_> {
         let mut missing = Vec::new();
         for digest in digests {
             let selector = Selector::Digest(digest.clone());
-            if !self.engine.network().block_on(target.has_manifest(&selector))?? {
+            if !self.engine.transport().block_on(target.has_manifest(&selector))?? {
                 missing.push(digest.clone());
             }
         }

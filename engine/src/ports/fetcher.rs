@@ -49,7 +49,7 @@ impl<'a> Remote<'a> {
         // The timers of a request belong to the runtime: it is made inside.
         let sent = self
             .engine
-            .network()
+            .transport()
             .block_on(async { client.get(url.clone()).headers(headers).send().await })?;
         Ok(sent.map_err(unnamed)?)
     }
@@ -93,7 +93,7 @@ impl Fetcher for Remote<'_> {
         match response.status() {
             StatusCode::NOT_MODIFIED => Ok(Fetched::Unchanged),
             status if status.is_success() => {
-                let handle = self.engine.network().runtime()?.handle().clone();
+                let handle = self.engine.transport().runtime()?.handle().clone();
                 Ok(Fetched::File(download(response, handle)))
             }
             status => Err(format!("the server answers {status}").into()),

@@ -34,10 +34,10 @@ pub struct Attachment {
 impl Signing<'_> {
     /// What the registry has under a name now: resolved once, signed as that.
     pub fn resolve(&self, reference: &Reference) -> Result<Descriptor> {
-        let client = self.engine.network().client()?.repository(reference.repository());
+        let client = self.engine.transport().client()?.repository(reference.repository());
         let selector = Selector::of(reference)
             .ok_or_else(|| Error::Invalid(format!("sign {reference}: name a tag or a digest")))?;
-        Ok(self.engine.network().block_on(client.resolve(&selector))??)
+        Ok(self.engine.transport().block_on(client.resolve(&selector))??)
     }
 
     /// Adds a cosign signature (version 2, by key, without a log) to those of an image.
@@ -115,11 +115,11 @@ impl Signing<'_> {
             .with_subject(subject.clone())
             .with_annotations(annotations.into());
         let manifest = Raw::encode(&manifest).map_err(|error| Error::Invalid(error.to_string()))?;
-        let client = self.engine.network().client()?.repository(repository);
+        let client = self.engine.transport().client()?.repository(repository);
         let selector = Selector::Digest(manifest.digest());
         let bytes = Bytes::copy_from_slice(manifest.bytes());
         let put = client.put_manifest(&selector, &MediaType::OciManifest, bytes);
-        self.engine.network().block_on(put)??;
+        self.engine.transport().block_on(put)??;
         Ok(Attachment { subject: subject.clone(), manifest: manifest.digest(), tag: None })
     }
 
@@ -129,9 +129,9 @@ impl Signing<'_> {
         repository: &Repository,
         tag: &str,
     ) -> Result<(Option<Digest>, Vec<Descriptor>)> {
-        let client = self.engine.network().client()?.repository(repository);
+        let client = self.engine.transport().client()?.repository(repository);
         let selector = Selector::Tag(tag.to_owned());
-        let fetched = match self.engine.network().block_on(client.manifest(&selector))? {
+        let fetched = match self.engine.transport().block_on(client.manifest(&selector))? {
             Ok(fetched) => fetched,
             Err(error) if error.is_not_found() => return Ok((None, Vec::new())),
             Err(error) => return Err(error.into()),
@@ -153,16 +153,16 @@ impl Signing<'_> {
         before: Option<&Digest>,
         manifest: &Raw<Manifest>,
     ) -> Result<bool> {
-        let client = self.engine.network().client()?.repository(repository);
+        let client = self.engine.transport().client()?.repository(repository);
         let bytes = Bytes::copy_from_slice(manifest.bytes());
         let kind = MediaType::OciManifest;
         let swap = client.replace_tag(tag, before, &kind, bytes.clone());
-        if self.engine.network().block_on(swap)??.is_none() {
+        if self.engine.transport().block_on(swap)??.is_none() {
             if self.signatures(repository, tag)?.0.as_ref() != before {
                 return Ok(false);
             }
             let selector = Selector::Tag(tag.to_owned());
-            self.engine.network().block_on(client.put_manifest(&selector, &kind, bytes))??;
+            self.engine.transport().block_on(client.put_manifest(&selector, &kind, bytes))??;
         }
         Ok(self.signatures(repository, tag)?.0 == Some(manifest.digest()))
     }
@@ -173,9 +173,9 @@ impl Signing<'_> {
         descriptor: &Descriptor,
         bytes: &[u8],
     ) -> Result<()> {
-        let client = self.engine.network().client()?.repository(repository);
+        let client = self.engine.transport().client()?.repository(repository);
         let content = Box::new(Bytes::copy_from_slice(bytes));
-        self.engine.network().block_on(client.push_blob(&descriptor.bare(), content, &[]))??;
+        self.engine.transport().block_on(client.push_blob(&descriptor.bare(), content, &[]))??;
         Ok(())
     }
 }

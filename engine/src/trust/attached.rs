@@ -27,7 +27,7 @@ pub(crate) fn fetch(
     repository: &Repository,
     digests: &[Digest],
 ) -> Result<Vec<Attached>> {
-    let client = engine.network().client()?.repository(repository);
+    let client = engine.transport().client()?.repository(repository);
     let mut collector =
         Collector { engine, client, manifests: MANIFESTS_MAX, bytes: BYTES_MAX, found: Vec::new() };
     for digest in digests {
@@ -49,9 +49,9 @@ pub(crate) fn parent(
     child: &Descriptor,
 ) -> Result<Option<Arc<[u8]>>> {
     let (Some(tag), Some(_)) = (reference.tag(), reference.digest()) else { return Ok(None) };
-    let client = engine.network().client()?.repository(reference.repository());
+    let client = engine.transport().client()?.repository(reference.repository());
     let selector = Selector::Tag(tag.to_owned());
-    let fetched = match engine.network().block_on(client.manifest(&selector))? {
+    let fetched = match engine.transport().block_on(client.manifest(&selector))? {
         Ok(fetched) => fetched,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -78,7 +78,7 @@ impl Collector<'_> {
     fn referrers(&self, subject: &Digest) -> Result<Vec<Digest>> {
         let all = ReferrersFilter::default();
         let listed = self.client.referrers(subject, &all);
-        let mut descriptors = match self.engine.network().block_on(listed)? {
+        let mut descriptors = match self.engine.transport().block_on(listed)? {
             Ok(referrers) => referrers.descriptors,
             Err(error) if may_pass(&error) => return Err(error.into()),
             Err(error) => {
@@ -107,7 +107,7 @@ impl Collector<'_> {
     }
 
     fn manifest(&self, selector: &Selector) -> Result<Option<FetchedManifest>> {
-        match self.engine.network().block_on(self.client.manifest(selector))? {
+        match self.engine.transport().block_on(self.client.manifest(selector))? {
             Ok(fetched) => Ok(Some(fetched)),
             Err(error) if may_pass(&error) => Err(error.into()),
             Err(_) => Ok(None),
@@ -124,7 +124,7 @@ impl Collector<'_> {
             Some(bytes) => bytes,
             None => {
                 let blob = self.client.fetch_blob(layer, limit);
-                match self.engine.network().block_on(blob)? {
+                match self.engine.transport().block_on(blob)? {
                     Ok(bytes) => bytes.to_vec(),
                     Err(error) if may_pass(&error) => return Err(error.into()),
                     Err(_) => return Ok(()),

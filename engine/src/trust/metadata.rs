@@ -13,9 +13,9 @@ const METADATA_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The trust artifact of a repository; `None` where it has none.
 pub(crate) fn fetch_pointer(engine: &Engine, repository: &Repository) -> Result<Option<Artifact>> {
-    let client = engine.network().client()?.repository(repository);
+    let client = engine.transport().client()?.repository(repository);
     let selector = Selector::Tag(POINTER_TAG.to_owned());
-    match engine.network().block_on(client.manifest(&selector))? {
+    match engine.transport().block_on(client.manifest(&selector))? {
         Ok(fetched) => Ok(Some(Artifact::parse(&*fetched.bytes)?)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
@@ -28,8 +28,8 @@ pub(crate) fn fetch_blob(
     reference: &Reference,
     wanted: &Descriptor,
 ) -> Result<Vec<u8>, FetchError> {
-    let client = engine.network().client()?.repository(reference.repository());
-    let bytes = engine.network().block_on(client.fetch_blob(wanted, METADATA_BYTES_MAX))??;
+    let client = engine.transport().client()?.repository(reference.repository());
+    let bytes = engine.transport().block_on(client.fetch_blob(wanted, METADATA_BYTES_MAX))??;
     Ok(bytes.to_vec())
 }
 
@@ -65,10 +65,10 @@ pub(crate) fn publish(
     before: Option<&Artifact>,
 ) -> Result<Published> {
     let packed = pack(files)?;
-    let client = engine.network().client()?.repository(repository);
+    let client = engine.transport().client()?.repository(repository);
     for (descriptor, bytes) in &packed.blobs {
         let content = Box::new(bytes::Bytes::copy_from_slice(bytes));
-        engine.network().block_on(client.push_blob(descriptor, content, &[]))??;
+        engine.transport().block_on(client.push_blob(descriptor, content, &[]))??;
     }
     let before = before.map(|artifact| artifact.manifest().digest());
     if pointer_digest(engine, repository)? != before {
@@ -77,13 +77,13 @@ pub(crate) fn publish(
     let bytes = bytes::Bytes::copy_from_slice(packed.manifest.bytes());
     let kind = MediaType::OciManifest;
     let swap = client.replace_tag(POINTER_TAG, before.as_ref(), &kind, bytes.clone());
-    if engine.network().block_on(swap)??.is_none() {
+    if engine.transport().block_on(swap)??.is_none() {
         if pointer_digest(engine, repository)? != before {
             return Ok(Published::Overtaken);
         }
         // The registry's entity tags are not digests: it cannot be asked for the condition.
         let selector = Selector::Tag(POINTER_TAG.to_owned());
-        engine.network().block_on(client.put_manifest(&selector, &kind, bytes))??;
+        engine.transport().block_on(client.put_manifest(&selector, &kind, bytes))??;
     }
     match pointer_digest(engine, repository)? == Some(packed.manifest.digest()) {
         true => Ok(Published::Yes),

@@ -219,10 +219,10 @@ impl Signing<'_> {
         repository: &Repository,
         target: &NotaryTarget,
     ) -> Result<std::result::Result<Descriptor, String>> {
-        let client = self.engine.network().client()?.repository(repository);
+        let client = self.engine.transport().client()?.repository(repository);
         let digest = &target.digest;
         let selector = Selector::Digest(digest.clone());
-        Ok(match self.engine.network().block_on(client.resolve(&selector))? {
+        Ok(match self.engine.transport().block_on(client.resolve(&selector))? {
             Ok(descriptor) if descriptor.size() == target.length => Ok(descriptor),
             Ok(descriptor) => Err(format!(
                 "{digest} has {} bytes, and {} were signed",

@@ -33,8 +33,8 @@ fn local(engine: &Engine, reference: &Reference) -> Result<Descriptor> {
 }
 
 fn remote(engine: &Engine, reference: &Reference) -> Result<Descriptor> {
-    let client = engine.network().client()?.repository(reference.repository());
+    let client = engine.transport().client()?.repository(reference.repository());
     let selector = Selector::of(reference)
         .ok_or_else(|| Error::Invalid(format!("{reference}: neither tag nor digest")))?;
-    Ok(engine.network().block_on(client.resolve(&selector))??)
+    Ok(engine.transport().block_on(client.resolve(&selector))??)
 }

@@ -12,8 +12,8 @@ use crate::netlink::route::Veth;
 use crate::netns::Netns;
 use crate::record::{Endpoint, Network, Pool};
 
-use super::Driver;
 use super::options::{self, INTERFACE_PREFIX, MTU, invalid, truth};
+use super::{Driver, hardware_address};
 
 const NAME: &str = "com.docker.network.bridge.name";
 const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
@@ -114,12 +114,7 @@ impl Driver for Bridged {
     fn plan(&self, network: &Network, endpoint: &mut Endpoint, number: usize) -> Result<()> {
         endpoint.interface = Some(options::inside_name(&network.options, number));
         endpoint.host_interface = Some(format!("veth{}", hex::encode(&id::random::<4>()?[..])));
-        if endpoint.mac.is_none() {
-            endpoint.mac = Some(match endpoint.ipv4.map(|address| address.ip()) {
-                Some(IpAddr::V4(ip)) => Mac::of_ipv4(ip),
-                _ => Mac::from_random(id::random()?),
-            });
-        }
+        endpoint.mac = Some(hardware_address(endpoint)?);
         Ok(())
     }
 

@@ -73,17 +73,8 @@ impl Driver for Ipvlan {
         endpoint: &Endpoint,
         netns: &Netns,
     ) -> Result<()> {
-        let Some(inside) = &endpoint.interface else { return Ok(()) };
-        let stacked = Stacked {
-            inside,
-            parent: parent::create(host, network)?,
-            netns: netns.fd(),
-            mac: None,
-            mtu: options::mtu(&network.options)?,
-            kind: StackedKind::Ipvlan(mode(network)?),
-        };
-        host.change("create interface", inside, |route| route.add_stacked(&stacked))
-            .map_err(explain)
+        let kind = StackedKind::Ipvlan(mode(network)?);
+        parent::join(host, network, endpoint, netns, kind).map_err(explain)
     }
 
     fn leave(&self, host: &mut Host<'_>, endpoint: &Endpoint, netns: Option<&Netns>) -> Result<()> {

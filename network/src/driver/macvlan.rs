@@ -1,18 +1,14 @@
 //! `macvlan`: each container has a hardware address of its own on the wire of an interface of the host.
 
-use std::net::IpAddr;
-
-use crate::address::Mac;
 use crate::error::Result;
 use crate::host::Host;
-use crate::id;
 use crate::ipam::Overlap;
-use crate::netlink::route::{Stacked, StackedKind};
+use crate::netlink::route::StackedKind;
 use crate::netns::Netns;
 use crate::record::{Endpoint, Network};
 
 use super::options::{self, INTERFACE_PREFIX, MTU, invalid};
-use super::{Driver, parent, remove_inside};
+use super::{Driver, hardware_address, parent, remove_inside};
 
 const MODE: &str = "macvlan_mode";
 
@@ -46,12 +42,7 @@ impl Driver for Macvlan {
 
     fn plan(&self, network: &Network, endpoint: &mut Endpoint, number: usize) -> Result<()> {
         endpoint.interface = Some(options::inside_name(&network.options, number));
-        if endpoint.mac.is_none() {
-            endpoint.mac = Some(match endpoint.ipv4.map(|address| address.ip()) {
-                Some(IpAddr::V4(ip)) => Mac::of_ipv4(ip),
-                _ => Mac::from_random(id::random()?),
-            });
-        }
+        endpoint.mac = Some(hardware_address(endpoint)?);
         Ok(())
     }
 
@@ -62,16 +53,8 @@ impl Driver for Macvlan {
         endpoint: &Endpoint,
         netns: &Netns,
     ) -> Result<()> {
-        let Some(inside) = &endpoint.interface else { return Ok(()) };
-        let stacked = Stacked {
-            inside,
-            parent: parent::create(host, network)?,
-            netns: netns.fd(),
-            mac: endpoint.mac,
-            mtu: options::mtu(&network.options)?,
-            kind: StackedKind::Macvlan(mode(network)?),
-        };
-        host.change("create interface", inside, |route| route.add_stacked(&stacked))
+        let kind = StackedKind::Macvlan(mode(network)?);
+        parent::join(host, network, endpoint, netns, kind)
     }
 
     fn leave(&self, host: &mut Host<'_>, endpoint: &Endpoint, netns: Option<&Netns>) -> Result<()> {

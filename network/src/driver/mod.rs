@@ -1,22 +1,22 @@
 //! Drivers: each makes one kind of network out of the kernel's devices. A driver is one file and a line in [`all`].
 
+mod bare;
 mod bridge;
-mod host;
 mod ipvlan;
 mod macvlan;
-mod null;
 mod options;
 mod parent;
 
+use std::net::IpAddr;
+
+use crate::address::Mac;
 use crate::error::{Error, Result};
 use crate::firewall::Bridge;
 use crate::host::{Host, change_of};
+use crate::id;
 use crate::ipam::Overlap;
 use crate::netns::Netns;
 use crate::record::{Endpoint, Network};
-
-/// The names of the drivers, in the order in which `info` lists them.
-pub const DRIVERS: [&str; 5] = ["bridge", "host", "ipvlan", "macvlan", "null"];
 
 /// The names of the drivers.
 pub fn driver_names() -> Vec<&'static str> {
@@ -24,7 +24,7 @@ pub fn driver_names() -> Vec<&'static str> {
 }
 
 fn all() -> [&'static dyn Driver; 5] {
-    [&bridge::Bridged, &host::HostStack, &ipvlan::Ipvlan, &macvlan::Macvlan, &null::Null]
+    [&bridge::Bridged, &bare::Bare("host"), &ipvlan::Ipvlan, &macvlan::Macvlan, &bare::Bare("null")]
 }
 
 /// The driver of a name.
@@ -88,7 +88,7 @@ pub(crate) trait Driver: Sync {
     }
 
     /// The address of the host that a published port without one is bound to.
-    fn binding_address(&self, _network: &Network) -> Option<std::net::IpAddr> {
+    fn binding_address(&self, _network: &Network) -> Option<IpAddr> {
         None
     }
 
@@ -96,6 +96,15 @@ pub(crate) trait Driver: Sync {
     fn routes_by_link(&self, _network: &Network) -> bool {
         false
     }
+}
+
+/// The hardware address of an endpoint: the user's, else Docker's from its IPv4 address, else one at random.
+fn hardware_address(endpoint: &Endpoint) -> Result<Mac> {
+    Ok(match (endpoint.mac, endpoint.ipv4.map(|address| address.ip())) {
+        (Some(mac), _) => mac,
+        (None, Some(IpAddr::V4(ip))) => Mac::of_ipv4(ip),
+        _ => Mac::from_random(id::random()?),
+    })
 }
 
 /// Removes the container's end of an interface that has no other end on the host.

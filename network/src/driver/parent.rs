@@ -5,9 +5,11 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::record::Network;
+use crate::netlink::route::{Stacked, StackedKind};
+use crate::netns::Netns;
+use crate::record::{Endpoint, Network};
 
-use super::options::{check_interface, invalid};
+use super::options::{self, check_interface, invalid};
 
 /// The option that names the interface below.
 pub(super) const PARENT: &str = "parent";
@@ -57,6 +59,26 @@ pub(super) fn create(host: &mut Host<'_>, network: &Network) -> Result<u32> {
         _ => error,
     })?;
     Ok(host.link(parent)?.ok_or_else(|| missing(parent))?.index)
+}
+
+/// Makes a container's interface on top of the one below.
+pub(super) fn join(
+    host: &mut Host<'_>,
+    network: &Network,
+    endpoint: &Endpoint,
+    netns: &Netns,
+    kind: StackedKind,
+) -> Result<()> {
+    let Some(inside) = &endpoint.interface else { return Ok(()) };
+    let stacked = Stacked {
+        inside,
+        parent: create(host, network)?,
+        netns: netns.fd(),
+        mac: endpoint.mac,
+        mtu: options::mtu(&network.options)?,
+        kind,
+    };
+    host.change("create interface", inside, |route| route.add_stacked(&stacked))
 }
 
 /// Removes the sub-interface, if the network made it.

@@ -1,6 +1,5 @@
 //! The `json-file` driver: Docker's format, one object per line, rotated by size.
 
-use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
@@ -8,48 +7,32 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::LogDriver;
-use super::rotate::{self, Rotation};
+use super::rotate::BoundedFile;
 use crate::error::{Error, Result};
 use crate::options::LogOptions;
 use crate::request::{LogEntry, OutputStream};
 
 /// Writes one object per line.
 #[derive(Debug)]
-pub(super) struct JsonFile {
-    file: File,
-    rotation: Rotation,
-    buffer: Vec<u8>,
-}
+pub(super) struct JsonFile(BoundedFile);
 
 impl JsonFile {
     pub(super) fn open(path: &Path, options: &LogOptions) -> Result<Self> {
-        let (file, rotation) =
-            rotate::open(path, options).map_err(Error::file("open the log", path))?;
-        Ok(Self { file, rotation, buffer: Vec::new() })
+        BoundedFile::open(path, options).map(Self).map_err(Error::file("open the log", path))
     }
 }
 
 impl LogDriver for JsonFile {
     fn append(&mut self, stream: OutputStream, time: Timestamp, line: &[u8]) -> io::Result<()> {
-        let before = self.buffer.len();
-        self.buffer.extend_from_slice(b"{\"log\":");
-        write_json_string(&mut self.buffer, line);
-        write!(self.buffer, ",\"stream\":\"{stream}\",\"time\":\"{}\"}}", DockerTime(time))?;
-        self.buffer.push(b'\n');
-        if self.rotation.is_due(self.buffer.len()) {
-            let last = self.buffer.split_off(before);
-            self.flush()?;
-            self.rotation.rotate(&mut self.file)?;
-            self.buffer = last;
-        }
-        Ok(())
+        self.0.append(|buffer| {
+            buffer.extend_from_slice(b"{\"log\":");
+            write_json_string(buffer, line);
+            writeln!(buffer, ",\"stream\":\"{stream}\",\"time\":\"{}\"}}", DockerTime(time))
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let written = self.file.write_all(&self.buffer);
-        self.rotation.wrote(self.buffer.len());
-        self.buffer.clear();
-        written
+        self.0.flush()
     }
 }
 

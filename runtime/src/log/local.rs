@@ -1,14 +1,13 @@
 //! The `local` driver: binary frames that keep every byte, rotated by size. The format is this program's own
 //! (`docs/format/container-log.md`); nobody but `logs` is meant to read it.
 
-use std::fs::File;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::LogDriver;
-use super::rotate::{self, Rotation};
+use super::rotate::BoundedFile;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::options::LogOptions;
@@ -19,45 +18,31 @@ const HEADER: usize = 1 + 8 + 4 + 4;
 
 /// Writes frames of a fixed header and the bytes of a line.
 #[derive(Debug)]
-pub(super) struct Local {
-    file: File,
-    rotation: Rotation,
-    buffer: Vec<u8>,
-}
+pub(super) struct Local(BoundedFile);
 
 impl Local {
     pub(super) fn open(path: &Path, options: &LogOptions) -> Result<Self> {
-        let (file, rotation) =
-            rotate::open(path, options).map_err(Error::file("open the log", path))?;
-        Ok(Self { file, rotation, buffer: Vec::new() })
+        BoundedFile::open(path, options).map(Self).map_err(Error::file("open the log", path))
     }
 }
 
 impl LogDriver for Local {
     fn append(&mut self, stream: OutputStream, time: Timestamp, line: &[u8]) -> io::Result<()> {
-        let before = self.buffer.len();
-        self.buffer.push(match stream {
-            OutputStream::Stdout => 1,
-            OutputStream::Stderr => 2,
-        });
-        self.buffer.extend_from_slice(&time.as_second().to_be_bytes());
-        self.buffer.extend_from_slice(&time.subsec_nanosecond().to_be_bytes());
-        self.buffer.extend_from_slice(&u32::try_from(line.len()).unwrap_or(0).to_be_bytes());
-        self.buffer.extend_from_slice(line);
-        if self.rotation.is_due(self.buffer.len()) {
-            let last = self.buffer.split_off(before);
-            self.flush()?;
-            self.rotation.rotate(&mut self.file)?;
-            self.buffer = last;
-        }
-        Ok(())
+        self.0.append(|buffer| {
+            buffer.push(match stream {
+                OutputStream::Stdout => 1,
+                OutputStream::Stderr => 2,
+            });
+            buffer.extend_from_slice(&time.as_second().to_be_bytes());
+            buffer.extend_from_slice(&time.subsec_nanosecond().to_be_bytes());
+            buffer.extend_from_slice(&u32::try_from(line.len()).unwrap_or(0).to_be_bytes());
+            buffer.extend_from_slice(line);
+            Ok(())
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let written = self.file.write_all(&self.buffer);
-        self.rotation.wrote(self.buffer.len());
-        self.buffer.clear();
-        written
+        self.0.flush()
     }
 }
 

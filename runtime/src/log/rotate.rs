@@ -1,46 +1,80 @@
 //! Files of a bounded size: `<file>`, and the older ones as `<file>.1`, `<file>.2` and so on.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::options::LogOptions;
 
+/// A log's current file, and what is written next.
+#[derive(Debug)]
+pub(super) struct BoundedFile {
+    file: File,
+    rotation: Rotation,
+    buffer: Vec<u8>,
+}
+
+impl BoundedFile {
+    /// Opens the current file for appending.
+    pub(super) fn open(path: &Path, options: &LogOptions) -> io::Result<Self> {
+        let file = append_to(path)?;
+        let size = file.metadata()?.len();
+        let rotation = Rotation {
+            path: path.to_owned(),
+            size,
+            max_size: options.max_size(),
+            max_files: options.max_files(),
+        };
+        Ok(Self { file, rotation, buffer: Vec::new() })
+    }
+
+    /// Takes one entry, which is never parted by the end of a file.
+    pub(super) fn append(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let before = self.buffer.len();
+        write(&mut self.buffer)?;
+        if self.rotation.is_due(self.buffer.len()) {
+            let last = self.buffer.split_off(before);
+            self.flush()?;
+            self.rotation.rotate(&mut self.file)?;
+            self.buffer = last;
+        }
+        Ok(())
+    }
+
+    /// Writes what was taken.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let written = self.file.write_all(&self.buffer);
+        self.rotation.wrote(self.buffer.len());
+        self.buffer.clear();
+        written
+    }
+}
+
 /// When to begin a new file, and how many to keep.
 #[derive(Debug)]
-pub(super) struct Rotation {
+struct Rotation {
     path: PathBuf,
     size: u64,
     max_size: u64,
     max_files: u32,
 }
 
-/// Opens the current file for appending.
-pub(super) fn open(path: &Path, options: &LogOptions) -> io::Result<(File, Rotation)> {
-    let file = append_to(path)?;
-    let size = file.metadata()?.len();
-    let rotation = Rotation {
-        path: path.to_owned(),
-        size,
-        max_size: options.max_size(),
-        max_files: options.max_files(),
-    };
-    Ok((file, rotation))
-}
-
 impl Rotation {
     /// Whether so many further bytes would make the file too long.
-    pub(super) fn is_due(&self, bytes: usize) -> bool {
+    fn is_due(&self, bytes: usize) -> bool {
         self.size.saturating_add(bytes as u64) > self.max_size
     }
 
     /// So many bytes were written.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    fn wrote(&mut self, bytes: usize) {
         self.size += bytes as u64;
     }
 
     /// Begins a new file; an empty one is not worth it.
-    pub(super) fn rotate(&mut self, file: &mut File) -> io::Result<()> {
+    fn rotate(&mut self, file: &mut File) -> io::Result<()> {
         if self.size == 0 {
             return Ok(());
         }

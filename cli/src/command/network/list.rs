@@ -1,8 +1,9 @@
 use engine::network_types::Network;
 use jiff::Timestamp;
 
+use super::super::list_filter::{self, Filters, Several};
 use super::super::{FORMAT_HELP, Session};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{Format, Listing, Row, stamp};
 
 /// List networks
@@ -42,13 +43,13 @@ impl Args {
     /// Prints the networks by name.
     pub(crate) fn run(self, session: &Session) -> Result<()> {
         let networks = session.engine()?.networks();
-        let filters = Filters::parse(&self.filter)?;
-        let connected: Vec<String> = match filters.asks_for_use() {
+        let filters = Filters::<Key>::parse(&self.filter)?;
+        let connected: Vec<String> = match filters.names(Key::Dangling) {
             false => Vec::new(),
             true => networks.connections()?.into_values().flatten().map(|(name, _)| name).collect(),
         };
         let mut found = networks.list()?;
-        found.retain(|network| filters.take(network, &connected));
+        found.retain(|network| filters.take(|key, value| holds(key, value, network, &connected)));
         found.sort_by(|a, b| a.name.cmp(&b.name));
         let rows = found.iter().map(|network| self.row(network)).collect();
         let format = match &self.format {
@@ -75,9 +76,7 @@ impl Args {
     }
 }
 
-/// `--filter`: values of a key are alternatives but for labels, keys must all hold.
-struct Filters(Vec<(Key, String)>);
-
+/// What `--filter` may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Dangling,
@@ -89,53 +88,30 @@ enum Key {
     Type,
 }
 
-const KEYS: [(&str, Key); 7] = [
-    ("dangling", Key::Dangling),
-    ("driver", Key::Driver),
-    ("id", Key::Id),
-    ("label", Key::Label),
-    ("name", Key::Name),
-    ("scope", Key::Scope),
-    ("type", Key::Type),
-];
+impl list_filter::Key for Key {
+    const VERB: &'static str = "network ls";
+    const KEYS: &'static [(&'static str, Self)] = &[
+        ("dangling", Self::Dangling),
+        ("driver", Self::Driver),
+        ("id", Self::Id),
+        ("label", Self::Label),
+        ("name", Self::Name),
+        ("scope", Self::Scope),
+        ("type", Self::Type),
+    ];
 
-impl Filters {
-    fn parse(texts: &[String]) -> Result<Self> {
-        let one = |text: &String| {
-            let refused = || {
-                let names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
-                Error::refused(
-                    format!("invalid filter {text:?}"),
-                    format!("filters of network ls: {}", names.join(", ")),
-                )
-            };
-            let (key, value) = text.split_once('=').ok_or_else(refused)?;
-            let key = KEYS.iter().find(|(name, _)| *name == key.trim()).ok_or_else(refused)?.1;
-            let value = value.trim().to_owned();
-            let good = match key {
-                Key::Dangling => ["true", "false", "1", "0"].contains(&value.as_str()),
-                Key::Type => ["custom", "builtin"].contains(&value.as_str()),
-                Key::Scope => ["local", "swarm", "global"].contains(&value.as_str()),
-                _ => true,
-            };
-            if good { Ok((key, value)) } else { Err(refused()) }
+    fn several(self) -> Several {
+        if self == Self::Label { Several::All } else { Several::Any }
+    }
+
+    fn check(self, value: &str) -> Result<(), &'static str> {
+        let may_be: (&[&str], &str) = match self {
+            Self::Dangling => (&["true", "false", "1", "0"], "it is true or false"),
+            Self::Type => (&["custom", "builtin"], "types are custom and builtin"),
+            Self::Scope => (&["local", "swarm", "global"], "scopes are local, swarm and global"),
+            _ => return Ok(()),
         };
-        texts.iter().map(one).collect::<Result<_>>().map(Self)
-    }
-
-    fn asks_for_use(&self) -> bool {
-        self.0.iter().any(|(key, _)| *key == Key::Dangling)
-    }
-
-    fn take(&self, network: &Network, connected: &[String]) -> bool {
-        KEYS.iter().all(|(_, key)| {
-            let mut values = self.0.iter().filter(|(k, _)| k == key).map(|(_, v)| v).peekable();
-            if values.peek().is_none() {
-                return true;
-            }
-            let holds = |value: &String| holds(*key, value, network, connected);
-            if *key == Key::Label { values.all(holds) } else { values.any(holds) }
-        })
+        if may_be.0.contains(&value) { Ok(()) } else { Err(may_be.1) }
     }
 }
 
@@ -188,7 +164,9 @@ mod tests {
     fn filters_take_what_they_name() {
         let takes = |filters: &[&str], name: &str| {
             let texts: Vec<String> = filters.iter().map(|text| (*text).to_owned()).collect();
-            Filters::parse(&texts).unwrap().take(&network(name, "bridge"), &["used".to_owned()])
+            let (network, used) = (network(name, "bridge"), ["used".to_owned()]);
+            let filters = Filters::<Key>::parse(&texts).unwrap();
+            filters.take(|key, value| holds(key, value, &network, &used))
         };
         for (filters, name, taken) in [
             (&["driver=bridge", "driver=macvlan"][..], "net", true),
@@ -206,7 +184,7 @@ mod tests {
             assert_eq!(takes(filters, name), taken, "{filters:?} {name}");
         }
         for bad in ["colour=red", "type=x", "dangling=perhaps", "plain"] {
-            assert!(Filters::parse(&[bad.to_owned()]).is_err(), "{bad}");
+            assert!(Filters::<Key>::parse(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }
 }

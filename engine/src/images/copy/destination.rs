@@ -80,9 +80,9 @@ impl<'a> Destination<'a> {
     fn in_registry(engine: &Engine, reference: &Reference, from: &Origin) -> Result<Self> {
         let reference = tagged(reference.clone(), reference)?;
         let tag = reference.tag().unwrap_or_default().to_owned();
-        let network = engine.network();
-        let repository = network.push_repository(reference.repository())?;
-        let mut end = BlockingRepository::new(repository, network.runtime()?.handle().clone());
+        let transport = engine.transport();
+        let repository = transport.push_repository(reference.repository())?;
+        let mut end = BlockingRepository::new(repository, transport.runtime()?.handle().clone());
         if let Some(source) = from.repository()
             && source.registry() == reference.registry()
         {

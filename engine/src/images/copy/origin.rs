@@ -90,9 +90,9 @@ impl Origin {
         let reference = reference.clone().or_latest();
         let selector = Selector::of(&reference)
             .ok_or_else(|| Error::Invalid(format!("copy {reference}: name a tag or a digest")))?;
-        let network = engine.network();
-        let repository = network.client()?.repository(reference.repository());
-        let end = BlockingRepository::new(repository, network.runtime()?.handle().clone());
+        let transport = engine.transport();
+        let repository = transport.client()?.repository(reference.repository());
+        let end = BlockingRepository::new(repository, transport.runtime()?.handle().clone());
         let root = end.resolve(&selector)?.bare();
         Ok(Self { content: Box::new(end), root, reference: Some(reference), listed_trust: None })
     }

@@ -25,7 +25,7 @@ const NETWORK_THREADS: usize = 2;
 const CERTIFICATE_FOLDERS: &[&str] = &["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
 /// The runtime and the client of one engine.
-pub(crate) struct Network {
+pub(crate) struct Transport {
     runtime: OnceLock<Runtime>,
     client: OnceLock<Client>,
     keychain: Arc<DockerKeychain>,
@@ -35,7 +35,7 @@ pub(crate) struct Network {
     config_dir: PathBuf,
 }
 
-impl Network {
+impl Transport {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             runtime: OnceLock::new(),

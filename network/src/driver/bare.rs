@@ -1,4 +1,5 @@
-//! `null`: the container has a loopback interface and nothing else; there is one such network, `none`.
+//! `host` and `null`: the container uses the host's stack, or has a loopback interface and nothing else. Nothing is made; there
+//! is one network of each.
 
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -8,12 +9,12 @@ use crate::record::{Endpoint, Network};
 
 use super::{Driver, options};
 
-/// The driver.
-pub(super) struct Null;
+/// A driver that makes nothing, by its name.
+pub(super) struct Bare(pub(super) &'static str);
 
-impl Driver for Null {
+impl Driver for Bare {
     fn name(&self) -> &'static str {
-        "null"
+        self.0
     }
 
     fn has_addresses(&self) -> bool {
@@ -25,9 +26,9 @@ impl Driver for Null {
     }
 
     fn define(&self, _: &mut Host<'_>, network: &mut Network, others: &[Network]) -> Result<()> {
-        options::only("null", &network.options, &[])?;
-        match others.iter().any(|other| other.driver == "null") {
-            true => Err(Error::OneInstance { driver: "null".to_owned() }),
+        options::only(self.0, &network.options, &[])?;
+        match others.iter().any(|other| other.driver == self.0) {
+            true => Err(Error::OneInstance { driver: self.0.to_owned() }),
             false => Ok(()),
         }
     }
